@@ -1,0 +1,5 @@
+"""`python -m eigenfolio`: the command line."""
+
+from eigenfolio.cli import main
+
+main()

@@ -1,0 +1,20 @@
+"""Bundles and run records on disk: plain numbers, options and hashes, never a pickle.
+
+Arrays and JSON-able dictionaries enter and come back; this room knows no model.
+"""
+
+from eigenfolio.artifacts.bundle import Bundle, BundleSeries, load_bundle, load_series, save_bundle
+from eigenfolio.artifacts.runs import RunRecord, library_versions, load_run, run_identifier, write_run
+
+__all__ = [
+    "Bundle",
+    "BundleSeries",
+    "RunRecord",
+    "library_versions",
+    "load_bundle",
+    "load_run",
+    "load_series",
+    "run_identifier",
+    "save_bundle",
+    "write_run",
+]

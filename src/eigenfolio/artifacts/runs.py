@@ -1,0 +1,149 @@
+"""The record of a run: a folder that says what was done, with what, and what came of it.
+
+    run.json       identifier, status, seed, git commit, library versions, data fingerprint, metrics, trials
+    config.yaml    the resolved configuration
+    ...            whatever the run adds (bundles, tracks, the report)
+
+The folder is written whole or not at all, and `load_run` refuses one that does not carry its own hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from eigenfolio.artifacts.bundle import whole_folder
+from eigenfolio.errors import ArtifactError
+
+__all__ = ["RunRecord", "library_versions", "load_run", "run_identifier", "write_run"]
+
+FORMAT = "eigenfolio-run-1"
+_LIBRARIES = (
+    "eigenfolio", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "skfolio", "numba", "safetensors", "torch",
+    "plotly",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What one run did.
+
+    Parameters
+    ----------
+    identifier : str
+        Unique name, see `run_identifier`.
+    started : str
+        ISO date and time.
+    command : str
+        The command line that made it.
+    seed : int
+        The seed every random number came from.
+    git_commit : str or None
+        Commit of the code, with ``+changes`` when the tree was not clean; None outside a repository.
+    versions : mapping of str to str
+        Library versions.
+    data_fingerprint : str
+        SHA-256 of the panel as used.
+    config : mapping
+        The resolved configuration.
+    status : str
+        ``"complete"``, or ``"complete with failures"`` when a recorded fold or decision failed.
+    metrics : mapping
+        Numbers that the report shows, JSON-able.
+    trials : sequence of mapping
+        One entry for every model that was trained or judged.
+    """
+
+    identifier: str
+    started: str
+    command: str
+    seed: int
+    git_commit: str | None
+    versions: Mapping[str, str]
+    data_fingerprint: str
+    config: Mapping[str, Any]
+    status: str
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    trials: Sequence[Mapping[str, Any]] = ()
+
+
+def run_identifier(started: datetime, content: str) -> str:
+    """Name a run ``exp_<date>_<time>_<six hex digits of what it is about>``.
+
+    Examples
+    --------
+    >>> run_identifier(datetime(2024, 5, 1, 9, 30), "panel and options")
+    'exp_20240501_093000_9fe014'
+    """
+    return f"exp_{started:%Y%m%d_%H%M%S}_{hashlib.sha256(content.encode()).hexdigest()[:6]}"
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that can change a result, for those installed."""
+    versions = {}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def write_run(record: RunRecord, folder: str | Path, *, contents: Callable[[Path], None]) -> Path:
+    """Write the record and whatever `contents` adds to a new folder, whole or not at all.
+
+    Parameters
+    ----------
+    record : RunRecord
+        What goes to ``run.json`` and ``config.yaml``.
+    folder : path-like
+        A folder that does not exist yet.
+    contents : callable
+        Called with the (temporary) folder; writes bundles, tables and the report into it.
+
+    Raises
+    ------
+    ArtifactError
+        If the folder exists or cannot be written.
+    """
+    entry = {"format": FORMAT, **asdict(record)}
+    entry["sha256"] = _digest(entry)
+    with whole_folder(folder) as partial:
+        (partial / "config.yaml").write_text(yaml.safe_dump(dict(record.config), sort_keys=False))
+        contents(partial)
+        (partial / "run.json").write_text(json.dumps(entry, indent=2, allow_nan=False) + "\n")
+    return Path(folder)
+
+
+def load_run(folder: str | Path) -> RunRecord:
+    """Read the record of a run.
+
+    Raises
+    ------
+    ArtifactError
+        If it is missing, of another format, or was changed after it was written.
+    """
+    path = Path(folder) / "run.json"
+    try:
+        entry = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{folder} is not a run: run.json is missing") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}") from error
+    if not isinstance(entry, dict) or entry.pop("format", None) != FORMAT:
+        raise ArtifactError(f"{path} is not a run record of format {FORMAT!r}")
+    if entry.pop("sha256", None) != _digest({"format": FORMAT, **entry}):
+        raise ArtifactError(f"{path} was changed after it was written")
+    return RunRecord(**entry)
+
+
+def _digest(entry: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(entry, sort_keys=True, allow_nan=False).encode()).hexdigest()

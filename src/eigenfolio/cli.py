@@ -1,0 +1,290 @@
+"""The command line: the one place that looks at arguments, environment, clock and working directory.
+
+Exit status: 0 done, 1 a bug (with its traceback), 2 something the user can mend (one line, nothing written).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from eigenfolio.errors import EigenfolioError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from eigenfolio.pipeline import Outcome, RunContext
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="eigenfolio",
+    help="Learned portfolio models, trained, judged and shipped so that their claims survive checking.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Check, describe and archive a panel.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+DataOption = Annotated[
+    str | None,
+    typer.Option("--data", help="Panel: CSV or Parquet (wide or long), a folder, or sp500 (embedded)."),
+]
+PanelArgument = Annotated[
+    str, typer.Argument(help="Panel: CSV or Parquet (wide or long), a folder, or sp500 (embedded).")
+]
+ConfigArgument = Annotated[Path | None, typer.Argument(help="YAML file laid over the preset.")]
+PresetOption = Annotated[str | None, typer.Option("--preset", help="quick (minutes) or full.")]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder for runs; each run makes its own inside.")]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", help="Seed of every random number. Default: the configuration's.")
+]
+JobsOption = Annotated[int, typer.Option("--jobs", help="Processes; -1 uses every core. Results do not change.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+
+
+def main() -> None:
+    """Run the command line; errors a user can mend become one line and exit status 2."""
+    try:
+        app()
+    except EigenfolioError as error:
+        message = " ".join(str(error).split())
+        print(f"eigenfolio: {message}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("eigenfolio: stopped; nothing was written", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    """Options that stand before a command."""
+    if version:
+        from eigenfolio import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    config: ConfigArgument = None,
+    data: DataOption = None,
+    preset: PresetOption = None,
+    out: OutOption = Path("runs"),
+    seed: SeedOption = None,
+    jobs: JobsOption = -1,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a learned model on a panel, judge it out of sample, and write one HTML report."""
+    from eigenfolio import pipeline
+    from eigenfolio.config import load_config
+
+    settings = load_config(config, preset=preset, seed=seed, data=_data_key(data))
+    with _progress(quiet=as_json) as progress:
+        outcome = pipeline.run(settings, _context(out, jobs), progress=progress)
+    _show(outcome, as_json=as_json)
+
+
+@app.command("compare-covariance")
+def compare_covariance(
+    config: ConfigArgument = None,
+    data: DataOption = None,
+    out: OutOption = Path("runs"),
+    seed: SeedOption = None,
+    jobs: JobsOption = -1,
+    as_json: JsonOption = False,
+) -> None:
+    """Say which covariance estimator would have served a panel, with intervals and without training."""
+    from eigenfolio import pipeline
+    from eigenfolio.config import load_compare_config
+
+    settings = load_compare_config(config, seed=seed, data=_data_key(data))
+    with _progress(quiet=as_json) as progress:
+        outcome = pipeline.compare_covariance(settings, _context(out, jobs), progress=progress)
+    _show(outcome, as_json=as_json)
+
+
+def _data_key(path: str | None) -> dict[str, str] | None:
+    return None if path is None else {"path": path}
+
+
+def _context(out: Path, jobs: int) -> RunContext:
+    """What a job may know of the world outside: when, where, by which command, of which commit."""
+    from eigenfolio.pipeline import RunContext
+
+    return RunContext(
+        folder=out,
+        started=datetime.now(),
+        command=shlex.join(["eigenfolio", *sys.argv[1:]]),
+        git_commit=_git_commit(),
+        n_jobs=os.cpu_count() or 1 if jobs == -1 else jobs,
+    )
+
+
+def _git_commit() -> str | None:
+    """Commit of the code in use, marked when the tree is not clean; None outside a repository."""
+    here = Path(__file__).parent
+
+    def ask(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, timeout=10, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    if not ask("ls-files", "--error-unmatch", str(Path(__file__))):
+        return None  # installed elsewhere: the repository around it, if any, is not ours
+    commit = ask("rev-parse", "HEAD")
+    return f"{commit}+changes" if commit and ask("status", "--porcelain") else commit
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[str, int], Any]]:
+    """Progress bars with an estimate on the terminal, one per stage; silent for machine output."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = (
+        TextColumn("{task.description:<22}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        Remaining(),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bars:
+
+        @contextmanager
+        def stage(name: str, total: int) -> Iterator[Callable[[], None]]:
+            task = bars.add_task(name, total=total)
+            yield lambda: bars.advance(task)
+            bars.update(task, completed=total)
+
+        yield stage
+
+
+def _show(outcome: Outcome, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(outcome.to_dict(), indent=2, allow_nan=False))
+        return
+    from rich.console import Console
+
+    console = Console()
+    console.print()
+    for i, sentence in enumerate(outcome.verdict):
+        console.print(sentence, style="bold" if i == 0 else "", highlight=False, soft_wrap=True)
+    console.print()
+    for book in dict.fromkeys(outcome.performance["book"]):
+        rows = outcome.performance[outcome.performance["book"] == book]
+        console.print(_performance_table(rows, str(book)))
+    console.print(f"Report: {outcome.folder / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def _performance_table(rows: pd.DataFrame, book: str) -> Any:
+    from rich.table import Table
+
+    shown = {
+        "annualized_volatility": ("volatility", "{:.2%}"),
+        "annualized_return": ("return", "{:.2%}"),
+        "sharpe_ratio": ("Sharpe", "{:.2f}"),
+        "sortino_ratio": ("Sortino", "{:.2f}"),
+        "max_drawdown": ("drawdown", "{:.1%}"),
+        "turnover": ("turnover", "{:.1%}"),
+        "gross_exposure": ("gross", "{:.2f}"),
+    }
+    table = Table(title=f"{book} (net of costs, annualised; turnover per rebalance)", title_justify="left")
+    table.add_column("model")
+    for label, _ in shown.values():
+        table.add_column(label, justify="right")
+    for _, row in rows.sort_values("annualized_volatility").iterrows():
+        table.add_row(str(row["model"]), *(form.format(row[name]) for name, (_, form) in shown.items()))
+    return table
+
+
+@data_app.command("check")
+def data_check(panel: PanelArgument, as_json: JsonOption = False) -> None:
+    """Look for everything that would spoil a result; exit status 2 if something must be mended first."""
+    from eigenfolio.pipeline.prepare import inspect
+
+    report = inspect(panel)
+    if as_json:
+        print(json.dumps(report.to_dict(), indent=2, allow_nan=False))
+    else:
+        _show_findings(report.summary(), report.to_rows())
+    if report.status == "error":
+        raise typer.Exit(2)
+
+
+@data_app.command("describe")
+def data_describe(panel: PanelArgument, as_json: JsonOption = False) -> None:
+    """Summarise a panel: dates, assets, coverage, volatility, universe by year."""
+    from eigenfolio.pipeline.prepare import describe
+
+    summary = describe(panel)
+    if as_json:
+        print(json.dumps(summary, indent=2, allow_nan=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(show_header=False)
+    for name, value in summary.items():
+        if name != "by_year":
+            table.add_row(name.replace("_", " "), str(value))
+    console.print(table)
+    years = Table(title="by year", title_justify="left")
+    for name in summary["by_year"][0]:
+        years.add_column(name.replace("_", " "), justify="right")
+    for row in summary["by_year"]:
+        years.add_row(*(str(value) for value in row.values()))
+    console.print(years)
+
+
+@data_app.command("archive")
+def data_archive(
+    panel: PanelArgument,
+    out: Annotated[Path, typer.Option("--out", help="New folder for the snapshot.")],
+    version: Annotated[str, typer.Option("--version", help="Semantic version of the data set.")] = "1.0.0",
+    note: Annotated[str, typer.Option("--note", help="Why it was kept.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Keep an immutable, hashed snapshot of a cleaned panel."""
+    from eigenfolio.pipeline.prepare import archive
+
+    manifest = archive(panel, out, version=version, note=note)
+    if as_json:
+        print(json.dumps(manifest, indent=2, allow_nan=False))
+    else:
+        print(f"{out}: version {manifest['version']}, fingerprint {manifest['fingerprint']}")
+
+
+def _show_findings(summary: str, rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    styles = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "bold red"}
+    console = Console()
+    table = Table(title="Data report", title_justify="left")
+    for name in ("check", "status", "finding"):
+        table.add_column(name)
+    for row in rows:
+        table.add_row(row["check"], f"[{styles[row['status']]}]{row['status']}[/]", row["summary"])
+    console.print(table)
+    console.print(summary, highlight=False, soft_wrap=True)

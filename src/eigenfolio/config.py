@@ -1,0 +1,189 @@
+"""One YAML file, one frozen `Config`: the option models of the rooms, put together.
+
+An unknown key is an error that names the nearest known one; every known key is read.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from eigenfolio.data import CoverageRule
+from eigenfolio.errors import ParameterError
+from eigenfolio.pipeline.judge import JudgeOptions
+from eigenfolio.pipeline.prepare import DataOptions
+from eigenfolio.training.shrinkage import ShrinkageTraining
+
+__all__ = ["PRESETS", "CompareConfig", "Config", "load_compare_config", "load_config"]
+
+Preset = Literal["quick", "full"]
+Options = TypeVar("Options", bound=BaseModel)
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {
+        "universe": {"min_assets": 2, "max_assets": 250},
+        "training": {
+            "schedule": {"first_months": 96, "every_months": 48},
+            "windows": {"n_windows": 1200, "n_validation_windows": 240, "max_assets": 80},
+            "loop": {"max_epochs": 12, "patience": 4},
+        },
+    },
+    "full": {
+        "universe": {"min_assets": 2},
+        "training": {
+            "schedule": {"first_months": 96, "every_months": 12},
+            "windows": {"n_windows": 6000, "n_validation_windows": 600, "max_assets": 200},
+            "loop": {"max_epochs": 20, "patience": 6},
+        },
+    },
+}
+"""What each preset changes; a configuration file is laid over it."""
+
+
+class CompareConfig(BaseModel):
+    """Everything that `compare-covariance` can be told.
+
+    Parameters
+    ----------
+    seed : int
+        The intervals come from it.
+    data, universe, evaluation : mapping
+        Options of the rooms.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(default=42, ge=0)
+    data: DataOptions = DataOptions()
+    universe: CoverageRule = CoverageRule(min_assets=2)
+    evaluation: JudgeOptions = JudgeOptions()
+
+
+class Config(CompareConfig):
+    """Everything that `run` can be told.
+
+    Parameters
+    ----------
+    preset : {"quick", "full"}
+        Defaults for a look in minutes or for a result to keep.
+    seed : int
+        Every random number of the run comes from it.
+    sealed_share : float
+        Share of the rows, at the end, that the run does not look at.
+    data, universe, training, evaluation : mapping
+        Options of the rooms.
+    """
+
+    preset: Preset = "quick"
+    sealed_share: float = Field(default=0.2, ge=0.0, lt=0.9)
+    training: ShrinkageTraining = ShrinkageTraining()
+
+
+def load_config(path: str | Path | None, **overrides: Any) -> Config:
+    """Read a YAML file for `run`, lay it over its preset, and check it.
+
+    Parameters
+    ----------
+    path : path-like or None
+        The file; None for the preset alone.
+    **overrides
+        Top-level keys from the command line; None is left out, a mapping is merged.
+
+    Raises
+    ------
+    ParameterError
+        If the file cannot be read, a key is unknown, or a value is out of range.
+
+    Examples
+    --------
+    >>> load_config(None, preset="quick", seed=7).seed
+    7
+    """
+    given = _merge(_read(path), _given(overrides))
+    preset = given.get("preset", "quick")
+    if preset not in PRESETS:
+        raise ParameterError(f"preset must be one of {', '.join(get_args(Preset))}, got {preset!r}")
+    return _checked(Config, _merge(PRESETS[preset], given))
+
+
+def load_compare_config(path: str | Path | None, **overrides: Any) -> CompareConfig:
+    """Read a YAML file for `compare-covariance`; parameters and errors as in `load_config`."""
+    return _checked(CompareConfig, _merge(_read(path), _given(overrides)))
+
+
+def _given(overrides: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in overrides.items() if value is not None}
+
+
+def _read(path: str | Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        loaded = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise ParameterError(f"configuration {path} cannot be read: {reason}; give a YAML file") from error
+    except yaml.YAMLError as error:
+        first = str(error).splitlines()[0]
+        raise ParameterError(f"configuration {path} is not YAML: {first}") from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ParameterError(f"configuration {path} must map keys to values, got a {type(loaded).__name__}")
+    return loaded
+
+
+def _checked(kind: type[Options], given: dict[str, Any]) -> Options:
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        raise ParameterError(_first_trouble(kind, error)) from error
+
+
+def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _first_trouble(kind: type[BaseModel], error: ValidationError) -> str:
+    trouble = error.errors()[0]
+    where = [str(part) for part in trouble["loc"]]
+    name = ".".join(where)
+    if trouble["type"] == "extra_forbidden":
+        known = _keys_at(kind, where[:-1])
+        every = {key.rsplit(".", 1)[-1]: key for key in _all_keys(kind)}
+        near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.4)
+        if near:
+            hint = f"did you mean {'.'.join([*where[:-1], near[0]])!r}?"
+        elif far := difflib.get_close_matches(where[-1], list(every), n=1, cutoff=0.7):
+            hint = f"did you mean {every[far[0]]!r}?"
+        else:
+            hint = f"known keys there: {', '.join(known)}"
+        return f"configuration key {name!r} is unknown; {hint}"
+    message = trouble["msg"].removeprefix("Value error, ")
+    return f"configuration key {name!r}: {message}, got {trouble['input']!r}"
+
+
+def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
+    for part in path:
+        annotation = model.model_fields[part].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)
+
+
+def _all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, field in model.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += _all_keys(field.annotation, f"{prefix}{name}.")
+    return keys

@@ -1,0 +1,204 @@
+"""Mend a table with nothing but its past, and count every change.
+
+In this order: rows are sorted by date; of a repeated date the last row is kept; impossible values (prices
+that are not positive and finite, returns that are infinite or below -100 %) become missing; rows and
+assets without any value are dropped; prices are filled forward over at most `max_fill` rows after the
+last one, never backward.
+
+All of it is causal: the table cleaned and cut at a date equals the table cut and cleaned. That is why the
+fill also covers the first rows after a delisting: on those days nobody can tell a delisting from a gap,
+so an asset stays listed, at its last price and with a zero return, until `max_fill` rows have passed.
+Isolated spikes are shown by the checks and left alone, because telling a spike from a move takes the next
+day's price.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from eigenfolio.data.checks import MAX_BAD_SHARE, check_panel
+from eigenfolio.data.findings import CleaningReport, DataReport, Finding, iso_dates, some
+from eigenfolio.data.readers import Kind, MarketSource, SectorSource, Source, Tables, read_tables
+from eigenfolio.errors import DataError, ParameterError
+from eigenfolio.panel import Panel
+
+__all__ = ["clean_panel", "prepare_panel"]
+
+
+def prepare_panel(
+    source: Source | Panel,
+    *,
+    market: MarketSource | None = None,
+    sectors: SectorSource | None = None,
+    kind: Kind = "auto",
+    max_fill: int = 5,
+) -> tuple[Panel, DataReport]:
+    """Read, check and clean: the way from a file to a panel that models may use.
+
+    Parameters
+    ----------
+    source, market, sectors, kind
+        As in `eigenfolio.data.read_panel`.
+    max_fill : int
+        As in `clean_panel`.
+
+    Returns
+    -------
+    panel : Panel
+        Cleaned.
+    report : DataReport
+        What the checks found before cleaning, and what cleaning changed.
+
+    Raises
+    ------
+    DataError
+        If a finding is an error: the table cannot be mended.
+
+    Examples
+    --------
+    >>> panel, report = prepare_panel("sp500")
+    >>> report.cleaning.summary()
+    'Cleaning changed nothing.'
+    """
+    tables = read_tables(source, market=market, sectors=sectors, kind=kind)
+    report = check_panel(tables)
+    errors = [finding for finding in report.findings if finding.status == "error"]
+    if errors:
+        raise DataError(f"{tables.source}: {errors[0].summary}")
+    panel, cleaning = clean_panel(tables, max_fill=max_fill)
+    return panel, report.with_cleaning(cleaning)
+
+
+def clean_panel(data: Panel | Tables, *, max_fill: int = 5) -> tuple[Panel, CleaningReport]:
+    """Mend what can be mended without looking ahead.
+
+    Parameters
+    ----------
+    data : Panel or Tables
+        Tables may be unsorted, repeat dates and hold impossible values.
+    max_fill : int
+        Rows a price is carried forward at most; 0 fills nothing. Returns are never filled.
+
+    Returns
+    -------
+    panel : Panel
+        The cleaned panel; its provenance names every change.
+    report : CleaningReport
+        Count, assets and dates of every kind of change.
+
+    Raises
+    ------
+    DataError
+        If more than 5 % of the values are impossible, or too little is left to make a panel.
+
+    Examples
+    --------
+    >>> dates = pd.bdate_range("2020-01-01", periods=12)
+    >>> prices = pd.DataFrame({"A": [1.0, -1.0, *range(2, 12)], "B": range(5, 17)}, index=dates)
+    >>> panel, report = clean_panel(Tables(prices, "prices", "memory"))
+    >>> panel.prices["A"].head(3).tolist(), report.n_changes
+    ([1.0, 1.0, 2.0], 2)
+    """
+    if max_fill < 0 or int(max_fill) != max_fill:
+        raise ParameterError(f"max_fill must be a whole number of rows, 0 or more, got {max_fill}")
+    tables = Tables.from_panel(data) if isinstance(data, Panel) else data
+    changes = [finding for finding in tables.findings if finding.status == "warning"]
+    values = _orderly(tables.values, changes)
+    values = _possible(values, tables, changes)
+    values = _without_empty(values, changes)
+    if tables.kind == "prices" and max_fill:
+        values = _filled(values, max_fill, changes)
+    extra: dict[str, Any] = {
+        name: _extra(getattr(tables, name), name, changes) for name in ("volume", "high", "low", "market")
+    }
+    steps = tuple(f"cleaning: {change.summary}" for change in changes)
+    cleaned = replace(tables, values=values, steps=tables.steps + steps, findings=(), **extra)
+    return cleaned.to_panel(), CleaningReport(tuple(changes))
+
+
+def _orderly(values: pd.DataFrame, changes: list[Finding], what: str = "") -> pd.DataFrame:
+    index = pd.DatetimeIndex(values.index)
+    if not index.is_monotonic_increasing:
+        back = index[1:][np.diff(index.asi8) < 0]
+        text = f"sorted {what}rows that went back in time"
+        _note(changes, "sorted", text, (), iso_dates(back), len(back))
+        values = values.sort_index(kind="stable")
+    repeated = values.index.duplicated(keep="last")
+    if repeated.any():
+        dates = values.index[repeated]
+        text = f"kept the last of repeated {what}dates and dropped the others"
+        _note(changes, "dropped rows", text, (), iso_dates(dates.unique()), int(repeated.sum()))
+        values = values[~repeated]
+    return values
+
+
+def _possible(values: pd.DataFrame, tables: Tables, changes: list[Finding]) -> pd.DataFrame:
+    numbers = values.to_numpy(dtype=float)
+    bad = np.isinf(numbers) | ((numbers <= 0) if tables.kind == "prices" else (numbers < -1))
+    count = int(bad.sum())
+    if not count:
+        return values
+    n_values = int(np.count_nonzero(~np.isnan(numbers)))
+    if count > MAX_BAD_SHARE * n_values:
+        raise DataError(
+            f"{tables.source}: {100 * count / n_values:.2g} % of the {tables.kind} are impossible (not positive, "
+            f"not finite), more than {100 * MAX_BAD_SHARE:g} %; mend the source, or state kind="
+        )
+    names = tuple(str(name) for name in values.columns[bad.any(axis=0)])
+    text = f"set impossible {tables.kind} missing ({some(names)})"
+    _note(changes, "set missing", text, names, iso_dates(values.index[bad.any(axis=1)]), count)
+    return values.mask(bad)
+
+
+def _without_empty(values: pd.DataFrame, changes: list[Finding]) -> pd.DataFrame:
+    seen = values.notna().to_numpy()
+    rows: np.ndarray = np.any(seen, axis=1)
+    columns: np.ndarray = np.any(seen, axis=0)
+    if not rows.all():
+        _note(changes, "dropped rows", "dropped rows without any value", (), iso_dates(values.index[~rows]),
+              int((~rows).sum()))  # fmt: skip
+    if not columns.all():
+        names = tuple(str(name) for name in values.columns[~columns])
+        _note(
+            changes,
+            "dropped assets",
+            f"dropped assets without any value ({some(names)})",
+            names,
+            (),
+            len(names),
+        )
+    return values.iloc[np.flatnonzero(rows), np.flatnonzero(columns)]
+
+
+def _filled(prices: pd.DataFrame, max_fill: int, changes: list[Finding]) -> pd.DataFrame:
+    filled = prices.ffill(limit=max_fill)
+    new = filled.notna().to_numpy() & prices.isna().to_numpy()
+    if not new.any():
+        return prices
+    names = tuple(str(name) for name in prices.columns[new.any(axis=0)])
+    text = f"carried prices forward over at most {max_fill} rows"
+    _note(changes, "filled forward", text, names, iso_dates(prices.index[new.any(axis=1)]), int(new.sum()))
+    return filled
+
+
+def _extra(table: pd.DataFrame | None, name: str, changes: list[Finding]) -> pd.DataFrame | None:
+    """Put a further table in order; impossible values become missing, nothing is filled."""
+    if table is None:
+        return None
+    table = _orderly(table, changes, f"{name} ")
+    numbers = table.to_numpy(dtype=float)
+    bad = np.isinf(numbers) | {"market": False, "volume": numbers < 0}.get(name, numbers <= 0)
+    if bad.any():
+        names = tuple(str(column) for column in table.columns[bad.any(axis=0)])
+        _note(changes, "set missing", f"set impossible {name} missing", names, (), int(bad.sum()))
+    return table.mask(bad)
+
+
+def _note(
+    changes: list[Finding], check: str, text: str, assets: tuple[str, ...], dates: tuple[str, ...], count: int
+) -> None:
+    changes.append(Finding(check, "note", f"{text}: {count:,}", assets, dates, count))

@@ -1,0 +1,106 @@
+"""The dense shrinkage network in NumPy, for inference without torch.
+
+The twin of `eigenfolio.models.networks.dense.DenseShrinkageNetwork` in evaluation mode, in float64: dropout is
+absent and every batch normalisation is folded into the dense layer before it. Tests hold the two equal to 1e-6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, softmax
+
+from eigenfolio.artifacts import Bundle
+from eigenfolio.errors import ArtifactError
+
+__all__ = ["DenseForward", "ShrinkageParameters"]
+
+FloatArray = NDArray[np.float64]
+
+_NEGATIVE_SLOPE = 0.2
+_NORM_EPS = 1e-5
+_CLAMP = 4.0
+
+
+class ShrinkageParameters(NamedTuple):
+    """What a network says of one window."""
+
+    intensity: float
+    target_weights: FloatArray  # (n_targets,), on the simplex
+    volatility_blend: float
+
+
+class _Layer(NamedTuple):
+    weight: FloatArray  # (n_out, n_in)
+    bias: FloatArray
+    shortcut: FloatArray | None
+
+
+class DenseForward:
+    """Forward pass of one bundle.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        A bundle of family ``"shrinkage"`` and network ``"dense"``.
+    feature_names : tuple of str
+        Names of the features that `__call__` will be given, in order.
+
+    Raises
+    ------
+    ArtifactError
+        If the bundle is of another kind, expects other features or another order, or lacks a tensor.
+    """
+
+    def __init__(self, bundle: Bundle, feature_names: tuple[str, ...]) -> None:
+        if (bundle.family, bundle.network) != ("shrinkage", "dense"):
+            raise ArtifactError(f"this bundle is a {bundle.family}/{bundle.network} model, expected shrinkage/dense")
+        if bundle.feature_names != feature_names:
+            raise ArtifactError(_feature_trouble(bundle.feature_names, feature_names))
+        n_blocks = len(bundle.options["hidden_sizes"])
+        tensors = {name: np.asarray(value, dtype=float) for name, value in bundle.tensors.items()}
+        try:
+            self._layers = [_folded(tensors, f"blocks.{i}.") for i in range(n_blocks)]
+            self._output = (tensors["output.weight"], tensors["output.bias"])
+            self._gains = tensors["gains"]
+            self._center, self._scale = tensors["feature_center"], tensors["feature_scale"]
+        except KeyError as error:
+            raise ArtifactError(f"the bundle lacks the tensor {error}; train it again") from error
+
+    def __call__(self, features: FloatArray, classical_logit: float) -> ShrinkageParameters:
+        """Map one window's features, shape (n_features,), and classical logit to shrinkage parameters."""
+        x = np.clip((features - self._center) / self._scale, -_CLAMP, _CLAMP)
+        for layer in self._layers:
+            y = layer.weight @ x + layer.bias
+            y = np.where(y > 0.0, y, _NEGATIVE_SLOPE * y)
+            x = y if layer.shortcut is None else y + layer.shortcut @ x
+        heads = self._output[0] @ x + self._output[1]
+        n_targets = len(heads) - 2
+        first = np.zeros(n_targets)
+        first[0] = 1.0
+        return ShrinkageParameters(
+            intensity=float(expit(classical_logit + self._gains[0] * heads[0])),
+            target_weights=first + self._gains[1] * (softmax(heads[1 : 1 + n_targets]) - first),
+            volatility_blend=float(self._gains[2] * expit(heads[-1])),
+        )
+
+
+def _folded(tensors: Mapping[str, FloatArray], prefix: str) -> _Layer:
+    factor = tensors[f"{prefix}norm.weight"] / np.sqrt(tensors[f"{prefix}norm.running_var"] + _NORM_EPS)
+    weight = tensors[f"{prefix}dense.weight"] * factor[:, None]
+    bias = (tensors[f"{prefix}dense.bias"] - tensors[f"{prefix}norm.running_mean"]) * factor
+    return _Layer(weight, bias + tensors[f"{prefix}norm.bias"], tensors.get(f"{prefix}shortcut.weight"))
+
+
+def _feature_trouble(expected: tuple[str, ...], given: tuple[str, ...]) -> str:
+    missing = [name for name in expected if name not in given]
+    extra = [name for name in given if name not in expected]
+    if missing or extra:
+        return (
+            f"the bundle was trained on other features (missing now: {missing[:3]}, unknown to it: {extra[:3]}); "
+            "train it again with this version"
+        )
+    return "the bundle expects the same features in another order; a permuted input would give a wrong answer"

@@ -1,0 +1,261 @@
+r"""Minimum-variance weights of a fully invested book, exact and without a general solver.
+
+.. math:: \min_w \; w' \Sigma w \quad \text{subject to} \quad 1'w = 1 \; [, \; 0 \le w \le c]
+
+Unconstrained, :math:`w = \Sigma^{-1} 1 / 1' \Sigma^{-1} 1` by one Cholesky factorisation. Long only, the
+conditions of Karush, Kuhn and Tucker single out the answer: with g = Sigma w there is a level lambda with
+g = lambda where 0 < w < c, g >= lambda where w = 0, g <= lambda where w = c. An active-set method finds
+the three sets: first by exchanging every violator at once (a handful of solves), and where that does not
+settle, by a primal method that changes one bound at a time and lowers the variance at each step, which
+ends for a positive definite matrix. The conditions are verified before an answer is given.
+
+References
+----------
+.. [1] J. J. Judice and F. M. Pires (1994). A block principal pivoting algorithm for large-scale strictly
+   monotone linear complementarity problems. Computers and Operations Research 21(5), 587-596.
+.. [2] J. Nocedal and S. Wright (2006). Numerical Optimization, section 16.5. Springer.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import LinAlgError, cho_solve, cholesky
+
+from eigenfolio.constraints import LONG_ONLY, Constraints
+from eigenfolio.errors import DataError
+
+__all__ = ["minimum_variance_weights"]
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int8]
+
+_LOWER, _FREE, _UPPER = -1, 0, 1
+_SMALLEST_PIVOT = 1e-14  # of a correlation: rounding noise of a singular one lies below
+_TOLERANCE = 1e-8  # of the largest marginal variance, when the conditions are verified
+_ROUNDING = 1e-12  # a weight or marginal variance this close to its bound does not violate it
+_PATIENCE = 5  # block exchanges without fewer violators before the primal method takes over
+
+
+def minimum_variance_weights(covariance: npt.ArrayLike, constraints: Constraints = LONG_ONLY) -> FloatArray:
+    """Weights of the fully invested book with the smallest variance.
+
+    Parameters
+    ----------
+    covariance : array-like of shape (n_assets, n_assets)
+        Symmetric, squared return per period. Assets with a NaN on the diagonal are inactive.
+    constraints : Constraints
+        Long only with a cap, or unconstrained.
+
+    Returns
+    -------
+    ndarray of shape (n_assets,)
+        Finite, sums to one; 0 for inactive assets.
+
+    Raises
+    ------
+    DataError
+        If the covariance is not square, has gaps between active assets, is not positive definite, or is
+        so badly conditioned that the optimality conditions cannot be met.
+    ParameterError
+        If the cap is too tight for the number of active assets.
+
+    Examples
+    --------
+    >>> minimum_variance_weights(np.diag([1.0, 4.0])).round(3)
+    array([0.8, 0.2])
+    >>> minimum_variance_weights(np.diag([1.0, 4.0]), Constraints(max_weight=0.6)).round(3)
+    array([0.6, 0.4])
+    """
+    matrix = np.asarray(covariance, dtype=float)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise DataError(f"covariance must be square, got shape {matrix.shape}")
+    active = np.flatnonzero(~np.isnan(np.diag(matrix)))
+    n_active = active.size
+    if n_active == 0:
+        raise DataError(f"covariance has no active asset: all {len(matrix)} variances are missing")
+    cap = constraints.effective_cap(n_active)
+    block = matrix if n_active == len(matrix) else matrix[np.ix_(active, active)]
+    _check_block(block)
+    first = _solve(block, checked=True)
+    first /= first.sum()
+    held = first if not constraints.long_only else _capped(block, first, cap)
+    weights = np.zeros(len(matrix))
+    weights[active] = held
+    return weights
+
+
+def _check_block(block: FloatArray) -> None:
+    if not np.isfinite(block).all():
+        raise DataError(
+            f"covariance has {int((~np.isfinite(block)).sum())} missing or infinite entries between active "
+            "assets; an inactive asset needs a whole row and column of NaN"
+        )
+    variance = np.diag(block)
+    if not (variance > 0).all():
+        at = int(np.flatnonzero(~(variance > 0))[0])
+        raise DataError(
+            f"covariance needs positive variances, got {variance[at]:g} (active asset {at}); drop that asset"
+        )
+    if np.abs(block - block.T).max() > 1e-8 * variance.max():
+        raise DataError("covariance must be symmetric; average it with its transpose if that is meant")
+
+
+def _not_definite() -> DataError:
+    return DataError(
+        "covariance is not positive definite (more assets than observations, duplicates, or an edited matrix?); "
+        "pass it through eigenfolio.linalg.repair_covariance first"
+    )
+
+
+def _solve(block: FloatArray, target: FloatArray | None = None, *, checked: bool = False) -> FloatArray:
+    """Solve block @ x = target (ones unless given) through the Cholesky factor of the correlation."""
+    scale = 1.0 / np.sqrt(np.diag(block))
+    try:
+        factor = cholesky(block * scale[:, None] * scale, lower=True, overwrite_a=True, check_finite=False)
+    except LinAlgError:
+        raise _not_definite() from None
+    if checked and float(np.diag(factor).min()) ** 2 < _SMALLEST_PIVOT:
+        raise _not_definite()
+    right = scale if target is None else scale[:, None] * target
+    solution: FloatArray = cho_solve((factor, True), right, check_finite=False)
+    return solution * (scale if target is None else scale[:, None])
+
+
+def _capped(block: FloatArray, unconstrained: FloatArray, cap: float) -> FloatArray:
+    """Long-only weights in [0, cap] from the unconstrained ones."""
+    n_assets = len(block)
+    if n_assets * cap <= 1.0 + 1e-12:
+        return np.full(n_assets, 1.0 / n_assets)
+    weights, settled = _exchange_blocks(block, unconstrained, cap)
+    if not settled:
+        weights = _exchange_one_by_one(block, _feasible(weights, cap), cap)
+    weights = np.clip(weights, 0.0, cap)
+    _verify(block, weights, cap)
+    return weights
+
+
+def _equality_solution(block: FloatArray, status: IntArray, cap: float) -> FloatArray:
+    """Best weights when the assets at a bound stay there and the free ones sum to the rest."""
+    weights = np.where(status == _UPPER, cap, 0.0)
+    free = np.flatnonzero(status == _FREE)
+    upper = np.flatnonzero(status == _UPPER)
+    rest = 1.0 - cap * upper.size
+    inner = block[np.ix_(free, free)]
+    if upper.size == 0:
+        solution = _solve(inner)
+        weights[free] = solution * (rest / solution.sum())
+        return weights
+    pull = cap * block[np.ix_(free, upper)].sum(axis=1)
+    ones, drawn = _solve(inner, np.column_stack([np.ones(free.size), pull])).T
+    level = (rest + drawn.sum()) / ones.sum()
+    weights[free] = level * ones - drawn
+    return weights
+
+
+def _marginal(block: FloatArray, weights: FloatArray, status: IntArray) -> tuple[FloatArray, float]:
+    """Marginal variances (Sigma w) and the level that the free ones share."""
+    held = np.flatnonzero(weights)
+    marginal: FloatArray = block[:, held] @ weights[held]
+    free = status == _FREE
+    return marginal, float(marginal[free].mean())
+
+
+def _exchange_blocks(block: FloatArray, start: FloatArray, cap: float) -> tuple[FloatArray, bool]:
+    """Exchange every violator of a bound or of a multiplier's sign, until there is none."""
+    status = np.zeros(len(block), dtype=np.int8)
+    weights, fewest, patience = start, len(block) + 1, _PATIENCE
+    best = start
+    while True:
+        marginal, level = _marginal(block, weights, status)
+        slack = _ROUNDING * float(np.abs(marginal).max())
+        to_lower = (status == _FREE) & (weights < -_ROUNDING * cap)
+        to_upper = (status == _FREE) & (weights > cap * (1.0 + _ROUNDING))
+        to_free = (status == _LOWER) & (marginal < level - slack)
+        to_free |= (status == _UPPER) & (marginal > level + slack)
+        n_violators = int(to_lower.sum() + to_upper.sum() + to_free.sum())
+        if n_violators == 0:
+            return weights, True
+        if n_violators < fewest:
+            fewest, patience, best = n_violators, _PATIENCE, weights
+        else:
+            patience -= 1
+        if patience == 0:
+            return best, False
+        status[to_lower], status[to_upper], status[to_free] = _LOWER, _UPPER, _FREE
+        n_upper = int((status == _UPPER).sum())
+        if n_upper * cap >= 1.0 or not (status == _FREE).any():
+            return best, False
+        weights = _equality_solution(block, status, cap)
+
+
+def _feasible(weights: FloatArray, cap: float) -> FloatArray:
+    """Nearest point of the capped simplex: clip(weights - shift) with the shift that makes the sum one."""
+    breaks = np.sort(np.concatenate([weights, weights - cap]))  # the sum falls, linear between breaks
+    sums = np.array([np.clip(weights - shift, 0.0, cap).sum() for shift in (breaks[0], breaks[-1])])
+    low, high = 0, breaks.size - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        total = np.clip(weights - breaks[middle], 0.0, cap).sum()
+        if total >= 1.0:
+            low, sums[0] = middle, total
+        else:
+            high, sums[1] = middle, total
+    share = (sums[0] - 1.0) / (sums[0] - sums[1])
+    return np.clip(weights - breaks[low] - share * (breaks[high] - breaks[low]), 0.0, cap)
+
+
+def _exchange_one_by_one(block: FloatArray, weights: FloatArray, cap: float) -> FloatArray:
+    """Primal active-set method from a feasible point [2]_."""
+    n_assets = len(block)
+    status = np.where(weights <= 0.0, _LOWER, np.where(weights >= cap, _UPPER, _FREE)).astype(np.int8)
+    for _ in range(20 * n_assets + 100):
+        if not (status == _FREE).any():
+            # A corner: open the pair that gains most by trading, so that the sum can be kept.
+            marginal = block @ weights
+            gain = np.where(status == _LOWER, marginal, np.inf).argmin()
+            give = np.where(status == _UPPER, marginal, -np.inf).argmax()
+            if marginal[give] <= marginal[gain]:
+                return weights
+            status[[gain, give]] = _FREE
+        goal = _equality_solution(block, status, cap)
+        direction = goal - weights
+        free = status == _FREE
+        step = np.full(n_assets, np.inf)
+        falling, rising = free & (goal < 0.0), free & (goal > cap)
+        step[falling] = weights[falling] / -direction[falling]
+        step[rising] = (cap - weights[rising]) / direction[rising]
+        length = float(step.min())
+        if length < 1.0:
+            blocking = int(step.argmin())
+            weights = weights + length * direction
+            status[blocking] = _LOWER if falling[blocking] else _UPPER
+            weights[blocking] = 0.0 if falling[blocking] else cap
+            continue
+        weights = goal
+        marginal, level = _marginal(block, weights, status)
+        wrong = np.where(status == _LOWER, level - marginal, np.where(status == _UPPER, marginal - level, 0.0))
+        worst = int(wrong.argmax())
+        if wrong[worst] <= _ROUNDING * float(np.abs(marginal).max()):
+            return weights
+        status[worst] = _FREE
+    raise _badly_conditioned(float("nan"))
+
+
+def _verify(block: FloatArray, weights: FloatArray, cap: float) -> None:
+    """Raise unless the optimality conditions hold to 1e-8 of the largest marginal variance."""
+    marginal = block @ weights
+    edge = 1e-9 * cap
+    can_fall, can_rise = weights > edge, weights < cap - edge
+    # No trade from an asset that can fall to one that can rise may lower the variance.
+    gap = float(marginal[can_fall].max() - marginal[can_rise].min())
+    off = max(gap / float(np.abs(marginal).max()), abs(float(weights.sum()) - 1.0))
+    if not off <= _TOLERANCE:
+        raise _badly_conditioned(off)
+
+
+def _badly_conditioned(residual: float) -> DataError:
+    return DataError(
+        f"covariance is too badly conditioned for an exact long-only answer (residual {residual:.1e}, allowed "
+        f"{_TOLERANCE:.0e}); pass it through eigenfolio.linalg.repair_covariance first"
+    )

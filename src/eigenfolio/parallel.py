@@ -1,0 +1,62 @@
+"""Work spread over processes: same result for any number of workers, one BLAS thread in each.
+
+BLAS threads that spin against each other are the largest slowdown of all on a shared machine, so
+every worker, and the single process when there is no pool, runs its linear algebra on one thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import joblib
+from threadpoolctl import threadpool_limits
+
+__all__ = ["run_tasks"]
+
+Result = TypeVar("Result")
+
+
+def _on_one_thread(function: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
+    with threadpool_limits(limits=1):
+        return function(*arguments)
+
+
+def run_tasks(
+    function: Callable[..., Result],
+    tasks: Iterable[tuple[Any, ...]],
+    *,
+    n_jobs: int = 1,
+    on_done: Callable[[], None] | None = None,
+) -> list[Result]:
+    """Call `function(*task)` for every task and keep the order.
+
+    Parameters
+    ----------
+    function : callable
+        A module-level function (it is sent to worker processes when `n_jobs` is not 1).
+    tasks : iterable of tuple
+        One tuple of positional arguments per call.
+    n_jobs : int
+        Processes, as in joblib: 1 runs here, -1 uses every core.
+    on_done : callable, optional
+        Called with no argument after each finished task, in order (progress bars).
+
+    Returns
+    -------
+    list
+        Results in the order of `tasks`, whatever the number of workers.
+
+    Examples
+    --------
+    >>> run_tasks(divmod, [(7, 2), (9, 4)])
+    [(3, 1), (2, 1)]
+    """
+    calls: Sequence[tuple[Any, ...]] = list(tasks)
+    parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator")
+    results = []
+    for result in parallel(joblib.delayed(_on_one_thread)(function, call) for call in calls):
+        results.append(result)
+        if on_done is not None:
+            on_done()
+    return results

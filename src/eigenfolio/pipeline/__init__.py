@@ -1,0 +1,20 @@
+"""Whole jobs: plain functions that call the rooms in order.
+
+A configuration and a place to write enter; a run folder with its report leaves.
+"""
+
+from eigenfolio.pipeline.compare import compare_covariance
+from eigenfolio.pipeline.judge import JudgeOptions, Progress
+from eigenfolio.pipeline.prepare import DataOptions, prepare
+from eigenfolio.pipeline.run import Outcome, RunContext, run
+
+__all__ = [
+    "DataOptions",
+    "JudgeOptions",
+    "Outcome",
+    "Progress",
+    "RunContext",
+    "compare_covariance",
+    "prepare",
+    "run",
+]

@@ -1,0 +1,138 @@
+"""From a file to a panel that models may use, and what the reader should know about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from eigenfolio.data import (
+    DataReport,
+    Membership,
+    archive_panel,
+    check_panel,
+    clean_panel,
+    prepare_panel,
+    read_tables,
+)
+from eigenfolio.panel import Panel
+
+__all__ = ["DataOptions", "Prepared", "archive", "describe", "inspect", "prepare"]
+
+
+class DataOptions(BaseModel):
+    """Where the data are and how they are read.
+
+    Parameters
+    ----------
+    path : str
+        CSV or Parquet (wide or long), a folder, an archive, or ``"sp500"`` for the embedded table.
+    kind : {"auto", "prices", "returns"}
+        What the numbers are; "auto" decides by evidence or asks.
+    max_fill : int
+        Rows a missing price is carried forward at most.
+    membership : str or None
+        File of index members (date, ticker): only members may be held.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str = "sp500"
+    kind: Literal["auto", "prices", "returns"] = "auto"
+    max_fill: int = Field(default=5, ge=0)
+    membership: str | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A cleaned panel, what was found and changed, and who may be held."""
+
+    panel: Panel
+    report: DataReport
+    name: str
+    membership: Membership | None
+
+    @property
+    def findings(self) -> list[dict[str, str]]:
+        """Rows for the report: one per check, then one per change."""
+        return self.report.to_rows()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know before trusting a result."""
+        return [f"Data: {f.summary}" for f in self.report.findings if f.status == "warning"]
+
+
+def prepare(options: DataOptions) -> Prepared:
+    """Read, check and clean.
+
+    Raises
+    ------
+    DataError
+        If the data cannot be read or mended.
+    """
+    panel, report = prepare_panel(options.path, kind=options.kind, max_fill=options.max_fill)
+    membership = None if options.membership is None else Membership.read(options.membership)
+    embedded = options.path == "sp500"
+    name = "the embedded S&P 500 table" if embedded else Path(options.path).name
+    return Prepared(panel, report, name, membership)
+
+
+def inspect(path: str) -> DataReport:
+    """Look at everything; where nothing stands in the way, add what cleaning would change."""
+    tables = read_tables(path)
+    report = check_panel(tables)
+    if report.status == "error":
+        return report
+    return report.with_cleaning(clean_panel(tables)[1])
+
+
+def describe(path: str) -> dict[str, Any]:
+    """Summarise a panel: extent, coverage, volatility and correlation, as a whole and by year."""
+    panel, _ = prepare_panel(path)
+    returns = panel.returns
+    observed = returns.notna()
+    years = []
+    for year, rows in returns.groupby(returns.index.year):
+        seen = rows.notna().sum()
+        kept = rows.loc[:, seen >= 0.8 * len(rows)]
+        correlation = kept.corr().to_numpy() if kept.shape[1] > 1 else np.ones((1, 1))
+        pairs = correlation[np.triu_indices(len(correlation), k=1)]
+        years.append(
+            {
+                "year": int(year),
+                "rows": len(rows),
+                "assets": int((seen > 0).sum()),
+                "missing": f"{1 - rows.loc[:, seen > 0].notna().to_numpy().mean():.1%}",
+                "median_volatility": _percent(kept.std().median() * np.sqrt(252)),
+                "mean_correlation": f"{np.nanmean(pairs):.2f}" if len(pairs) else "-",
+                "equal_weight_return": _percent((1 + rows.mean(axis=1)).prod() - 1),
+            }
+        )
+    return {
+        "source": panel.provenance.source,
+        "first_row": f"{panel.index[0]:%Y-%m-%d}",
+        "last_row": f"{panel.index[-1]:%Y-%m-%d}",
+        "rows": panel.n_observations,
+        "assets": panel.n_assets,
+        "fields": ", ".join(panel.assets.fields),
+        "active_at_the_end": int(panel.active_mask.iloc[-1].sum()),
+        "missing_while_listed": f"{(panel.active_mask & ~observed).to_numpy().sum() / panel.active_mask.to_numpy().sum():.2%}",
+        "median_volatility": _percent(returns.std().median() * np.sqrt(252)),
+        "fingerprint": panel.fingerprint,
+        "steps": "; ".join(panel.provenance.steps) or "none",
+        "by_year": years,
+    }
+
+
+def archive(path: str, folder: Path, *, version: str, note: str) -> dict[str, Any]:
+    """Clean a panel and keep it as an immutable snapshot; returns the manifest."""
+    panel, _ = prepare_panel(path)
+    return archive_panel(panel, folder, version=version, note=note)
+
+
+def _percent(value: float) -> str:
+    return f"{value:.1%}" if np.isfinite(value) else "-"

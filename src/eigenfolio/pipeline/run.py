@@ -1,0 +1,396 @@
+"""The main job: from a panel to a learned model, its evaluation, a report and a bundle.
+
+    data checks -> cleaning -> sealing -> dated training -> walk-forward -> comparison -> report and record
+
+The last rows are sealed before anything else looks at them. Training and evaluation see the rest; every decision
+of the learned model uses the newest bundle that has seen nothing after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from eigenfolio.artifacts import (
+    BundleSeries,
+    RunRecord,
+    library_versions,
+    run_identifier,
+    save_bundle,
+    write_run,
+)
+from eigenfolio.data import seal
+from eigenfolio.errors import DataError
+from eigenfolio.evaluation import verdict
+from eigenfolio.learned import NeuralShrinkage
+from eigenfolio.pipeline.judge import Judgement, Progress, judge, plan_evaluation
+from eigenfolio.pipeline.models import CHAMPION, CLOSED_FORM_START, LEARNED, classical_models
+from eigenfolio.pipeline.prepare import Prepared, prepare
+from eigenfolio.report import ReportContent, write_report
+from eigenfolio.training import TrainedFold, plan_training, train_series
+from eigenfolio.training.shrinkage import FailedFold
+
+if TYPE_CHECKING:
+    from eigenfolio.config import CompareConfig, Config
+
+__all__ = ["Outcome", "RunContext", "run"]
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What a job knows of the world outside, gathered by the command line.
+
+    Parameters
+    ----------
+    folder : Path
+        Where runs are kept; the job makes one folder inside.
+    started : datetime
+    command : str
+        The command line.
+    git_commit : str or None
+    n_jobs : int
+        Processes.
+    """
+
+    folder: Path
+    started: datetime
+    command: str
+    git_commit: str | None
+    n_jobs: int = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where the run is, what follows from it, and its tables."""
+
+    folder: Path
+    verdict: tuple[str, ...]
+    performance: pd.DataFrame
+    comparison: pd.DataFrame
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain JSON-able values."""
+        return {
+            "folder": str(self.folder),
+            "verdict": list(self.verdict),
+            "performance": records(self.performance),
+            "comparison": records(self.comparison),
+        }
+
+
+def run(config: Config, context: RunContext, *, progress: Progress) -> Outcome:
+    """Train, judge, report and record.
+
+    Parameters
+    ----------
+    config : Config
+        The resolved configuration.
+    context : RunContext
+    progress : Progress
+        Opens one stage per long step.
+
+    Returns
+    -------
+    Outcome
+
+    Raises
+    ------
+    DataError
+        If the panel cannot carry the job.
+    ArtifactError
+        If the run cannot be written.
+    """
+    with progress("Reading and checking", 1) as step:
+        prepared = prepare(config.data)
+        step()
+    returns = prepared.panel.returns
+    sealed = seal(pd.DatetimeIndex(returns.index), share=config.sealed_share)
+    open_returns = returns.iloc[: sealed.n_open]
+
+    folds = plan_training(pd.DatetimeIndex(returns.index), config.training.schedule, n_rows=sealed.n_open)
+    plan = plan_evaluation(
+        open_returns,
+        options=config.evaluation,
+        universe=config.universe,
+        first_row=folds[0].last_row,
+        n_rows=sealed.n_open,
+    )
+    with progress("Training", len(folds)) as step:
+        trained = train_series(
+            open_returns,
+            folds,
+            options=config.training,
+            seed=config.seed,
+            n_jobs=context.n_jobs,
+            on_done=step,
+        )
+    good = [outcome for outcome in trained if isinstance(outcome, TrainedFold)]
+    failed = [outcome for outcome in trained if isinstance(outcome, FailedFold)]
+    if not isinstance(trained[0], TrainedFold):
+        raise DataError(f"the first bundle could not be trained: {failed[0].error}")
+    series = BundleSeries(tuple(fold.bundle for fold in good))
+    learned = NeuralShrinkage(series, lookback=config.evaluation.lookback)
+    models = {
+        LEARNED: learned,
+        **classical_models(lookback=config.evaluation.lookback, horizon=config.evaluation.horizon),
+    }
+    judgement = judge(
+        models,
+        open_returns,
+        plan,
+        reference=LEARNED,
+        options=config.evaluation,
+        seed=config.seed,
+        n_jobs=context.n_jobs,
+        progress=progress,
+    )
+    sentences = verdict(judgement.comparison, champion=CHAMPION, excluded=judgement.result.excluded)
+    spectrum, label, edges = _spectrum(learned, open_returns, judgement)
+    content = ReportContent(
+        title=f"Neural shrinkage on {prepared.name}",
+        subtitle=_subtitle(prepared, config, judgement),
+        verdict=sentences,
+        verdict_tone=tone(judgement.comparison, CHAMPION),
+        learned_model=LEARNED,
+        champion=CHAMPION,
+        sealed=_sealed_sentence(returns, sealed.n_open, config.sealed_share),
+        learned=judgement.result.diagnostics[LEARNED].drop(columns="closed_form_shrinkage"),
+        closed_form_intensity=judgement.result.diagnostics[LEARNED]["closed_form_shrinkage"].rename(CLOSED_FORM_START),
+        training=_training_table(good),
+        loss_history={f"{fold.fold.through:%Y-%m-%d}": _losses(fold) for fold in good},
+        spectrum=spectrum,
+        spectrum_label=label,
+        spectrum_edges=edges,
+        warnings=[*prepared.warnings, *failure_sentences(judgement, failed)],
+        **common_content(prepared, config, context, judgement),
+    )
+    record = record_of(
+        config,
+        context,
+        prepared,
+        judgement,
+        failed=bool(failed),
+        trials=[_trial(outcome) for outcome in trained],
+    )
+
+    def contents(folder: Path) -> None:
+        for fold in good:
+            save_bundle(fold.bundle, folder / "bundles" / "shrinkage" / "dense" / f"{fold.fold.through:%Y-%m-%d}")
+        write_tracks(judgement, folder)
+        write_report(content, folder / "report.html")
+
+    with progress("Writing the report", 1) as step:
+        folder = write_run(record, context.folder / record.identifier, contents=contents)
+        step()
+    return Outcome(folder, tuple(sentences), judgement.performance, judgement.comparison)
+
+
+def common_content(
+    prepared: Prepared, config: CompareConfig, context: RunContext, judgement: Judgement
+) -> dict[str, Any]:
+    """The parts of a report that every job with a judgement has."""
+    tracks = judgement.result.tracks
+    books = dict.fromkeys(book for _, book in tracks)
+    return {
+        "performance": judgement.performance,
+        "comparison": judgement.comparison,
+        "returns": {book: {m: t.returns for (m, b), t in tracks.items() if b == book} for book in books},
+        "turnover": {book: {m: t.turnover for (m, b), t in tracks.items() if b == book} for book in books},
+        "data_findings": prepared.findings,
+        "settings": flatten(config.model_dump(mode="json")),
+        "environment": {
+            "git commit": context.git_commit or "not a repository",
+            "seed": config.seed,
+            "data fingerprint": prepared.panel.fingerprint,
+            **library_versions(),
+        },
+        "commands": [f"./run {context.command}"],
+    }
+
+
+def record_of(
+    config: CompareConfig,
+    context: RunContext,
+    prepared: Prepared,
+    judgement: Judgement,
+    *,
+    failed: bool,
+    trials: list[Mapping[str, Any]],
+) -> RunRecord:
+    """The record of a job: what it was told, what it used, what came of it."""
+    settings = config.model_dump(mode="json")
+    judged = [{"kind": "evaluation", "model": m, "book": b} for m, b in judgement.result.tracks]
+    return RunRecord(
+        identifier=run_identifier(context.started, f"{settings}{prepared.panel.fingerprint}"),
+        started=context.started.isoformat(timespec="seconds"),
+        command=context.command,
+        seed=config.seed,
+        git_commit=context.git_commit,
+        versions=library_versions(),
+        data_fingerprint=prepared.panel.fingerprint,
+        config=settings,
+        status="complete with failures" if failed or judgement.result.failures else "complete",
+        metrics={
+            "performance": records(judgement.performance),
+            "comparison": records(judgement.comparison),
+        },
+        trials=[*trials, *judged],
+    )
+
+
+def write_tracks(judgement: Judgement, folder: Path) -> None:
+    """Daily net returns of every track, one column per model and book."""
+    tracks = judgement.result.tracks
+    table = pd.DataFrame({f"{model} | {book}": track.returns for (model, book), track in tracks.items()})
+    table.to_parquet(folder / "returns.parquet")
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON-able dictionaries; what is not a finite number becomes None."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, (float, np.floating)):
+            return float(value) if np.isfinite(value) else None
+        if isinstance(value, (np.bool_, bool)):
+            return bool(value)
+        return int(value) if isinstance(value, np.integer) else value
+
+    return [{name: plain(value) for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested options by dotted name.
+
+    Examples
+    --------
+    >>> flatten({"a": {"b": 1}, "c": 2})
+    {'a.b': 1, 'c': 2}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def failure_sentences(judgement: Judgement, folds: list[FailedFold]) -> list[str]:
+    """Say what failed, in sentences."""
+    sentences = [f"The bundle through {f.fold.through:%Y-%m-%d} could not be trained: {f.error}" for f in folds]
+    by_model: dict[str, list[Any]] = {}
+    for failure in judgement.result.failures:
+        by_model.setdefault(failure.model, []).append(failure)
+    for model, failures in by_model.items():
+        first = failures[0]
+        sentences.append(
+            f"{model} failed on {len({f.date for f in failures})} of {len(judgement.plan.decisions)} dates and kept "
+            f"its weights there; first on {first.date:%Y-%m-%d}: {first.error}"
+        )
+    return sentences
+
+
+def tone(comparison: pd.DataFrame, rival: str) -> str:
+    """Whether the long-only evidence against `rival` is good, bad or unclear."""
+    rows = comparison[(comparison["rival"] == rival) & comparison["book"].str.startswith("long-only")]
+    if len(rows) == 0:
+        return "unclear"
+    row = rows.iloc[0]
+    if row["window_high"] < 0:
+        return "good"
+    return "bad" if row["window_low"] > 0 else "unclear"
+
+
+def _subtitle(prepared: Prepared, config: Config, judgement: Judgement) -> str:
+    days = judgement.result.windows.index
+    most = int(judgement.plan.eligible.sum(axis=1).max())
+    return (
+        f"{prepared.panel.n_assets} assets, of which up to {most} are held; judged out of sample "
+        f"{days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d} on {len(judgement.plan.decisions)} rebalancing dates; "
+        f"preset {config.preset}"
+    )
+
+
+def _sealed_sentence(returns: pd.DataFrame, n_open: int, share: float) -> str:
+    if n_open == len(returns):
+        return "No rows were sealed."
+    first = returns.index[n_open]
+    return (
+        f"The last {share:.0%} of the rows ({first:%Y-%m-%d} to {returns.index[-1]:%Y-%m-%d}) are sealed: nothing on "
+        "this page has looked at them."
+    )
+
+
+def _training_table(folds: list[TrainedFold]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "bundle": f"{fold.fold.through:%Y-%m-%d}",
+                "trained_through": fold.fold.through,
+                "n_windows": fold.bundle.details["training"]["windows"]["n_windows"],
+                "epochs": len(fold.history.epochs) - 1,
+                "best_epoch": fold.history.best_epoch,
+                "best_validation_loss": fold.history.best.validation_loss,
+                "start_validation_loss": fold.history.start.validation_loss,
+                "seconds": fold.seconds,
+            }
+            for fold in folds
+        ]
+    )
+
+
+def _losses(fold: TrainedFold) -> pd.DataFrame:
+    return pd.DataFrame(
+        [(r.epoch, r.train_loss, r.validation_loss) for r in fold.history.epochs],
+        columns=["epoch", "train", "validation"],
+    )
+
+
+def _trial(outcome: TrainedFold | FailedFold) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "kind": "training",
+        "model": "shrinkage/dense",
+        "through": f"{outcome.fold.through:%Y-%m-%d}",
+    }
+    if isinstance(outcome, FailedFold):
+        return {**entry, "status": "failed", "error": outcome.error}
+    return {
+        **entry,
+        "status": "trained",
+        "digest": outcome.bundle.digest,
+        "best_epoch": outcome.history.best_epoch,
+        "validation_loss": outcome.history.best.validation_loss,
+        "start_validation_loss": outcome.history.start.validation_loss,
+        "seconds": round(outcome.seconds, 2),
+    }
+
+
+def _spectrum(
+    model: NeuralShrinkage, returns: pd.DataFrame, judgement: Judgement
+) -> tuple[pd.DataFrame, str, tuple[float, float]]:
+    """Eigenvalues of the correlation before and after shrinkage at the last decision."""
+    decision = judgement.plan.decisions[-1]
+    held = judgement.plan.eligible.iloc[-1].to_numpy()
+    past = returns.iloc[: decision.row + 1, held]
+    shrunk = NeuralShrinkage(**model.get_params()).fit(past)
+    sample = NeuralShrinkage(lookback=model.lookback).fit(past)
+    # The closed form pulls every eigenvalue toward one, so the sample spectrum follows from it exactly.
+    before = (np.linalg.eigvalsh(sample.correlation_) - sample.shrinkage_) / (1.0 - sample.shrinkage_)
+    after = np.linalg.eigvalsh(shrunk.correlation_)
+    n_rows = min(len(past), model.lookback or len(past))
+    ratio = np.sqrt(held.sum() / n_rows)
+    table = pd.DataFrame(
+        {
+            "rank": np.arange(1, held.sum() + 1),
+            "sample": np.maximum(before[::-1], 0.0),
+            "shrunk": after[::-1],
+        }
+    )
+    label = f"{n_rows} rows to {decision.date:%Y-%m-%d}, {held.sum()} assets"
+    return table, label, (float((1.0 - ratio) ** 2), float((1.0 + ratio) ** 2))

@@ -1,0 +1,265 @@
+"""Dated training of the shrinkage network: one bundle per date, each blind to every later row.
+
+A fold trains on the rows up to `through`: the last `validation_months` stop the training, everything before
+teaches, and a purge of one horizon keeps the labels of the two apart. Nothing after `through` is looked at.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from eigenfolio.artifacts import Bundle
+from eigenfolio.errors import DataError, EigenfolioError
+from eigenfolio.features import SPECTRUM_FEATURES
+from eigenfolio.learned.window import N_TARGETS
+from eigenfolio.models.networks.dense import DenseShrinkageNetwork
+from eigenfolio.parallel import run_tasks
+from eigenfolio.training.loop import History, LoopOptions, fit_network
+from eigenfolio.training.windows import WindowOptions, draw_windows, label_rows
+
+__all__ = [
+    "DenseOptions",
+    "FailedFold",
+    "ScheduleOptions",
+    "ShrinkageTraining",
+    "TrainedFold",
+    "TrainingFold",
+    "plan_training",
+    "train_series",
+    "train_shrinkage",
+]
+
+
+class DenseOptions(BaseModel):
+    """Shape of the dense network.
+
+    Parameters
+    ----------
+    hidden_sizes : tuple of int
+        Units of each block; at most 256, decreasing.
+    dropout, input_dropout : float
+        Shares dropped after blocks and on the input.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hidden_sizes: tuple[int, ...] = (128, 64, 32)
+    dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
+    input_dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
+
+    @field_validator("hidden_sizes")
+    @classmethod
+    def _decreasing(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or min(value) < 1 or max(value) > 256 or list(value) != sorted(value, reverse=True):
+            raise ValueError(f"hidden_sizes must decrease and lie in 1..256, got {list(value)}")
+        return value
+
+
+class ScheduleOptions(BaseModel):
+    """When a new bundle is trained.
+
+    Parameters
+    ----------
+    first_months : int
+        Months of history before the first bundle, validation included.
+    every_months : int
+        Months between bundles.
+    validation_months : int
+        Months at the end of each training span that stop the training.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    first_months: int = Field(default=96, ge=6)
+    every_months: int = Field(default=12, ge=1)
+    validation_months: int = Field(default=12, ge=2)
+
+
+class ShrinkageTraining(BaseModel):
+    """Everything that shapes the training of the dense shrinkage network."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schedule: ScheduleOptions = ScheduleOptions()
+    windows: WindowOptions = WindowOptions()
+    network: DenseOptions = DenseOptions()
+    loop: LoopOptions = LoopOptions()
+
+
+@dataclass(frozen=True)
+class TrainingFold:
+    """One bundle to train: rows before `validation_start` teach, rows up to `last_row` (its date is `through`) stop."""
+
+    through: pd.Timestamp
+    last_row: int
+    validation_start: int
+
+
+@dataclass(frozen=True)
+class TrainedFold:
+    """A bundle, how its training went, and what it cost."""
+
+    fold: TrainingFold
+    bundle: Bundle
+    history: History
+    seconds: float
+
+
+@dataclass(frozen=True)
+class FailedFold:
+    """A fold that could not be trained, and why."""
+
+    fold: TrainingFold
+    error: str
+
+
+def plan_training(index: pd.DatetimeIndex, schedule: ScheduleOptions, *, n_rows: int) -> list[TrainingFold]:
+    """Plan the bundles for the first `n_rows` rows (those that are not sealed).
+
+    The first ends after `first_months`, the next every `every_months`; the last ends early enough to be used, i.e.
+    at least one month before row `n_rows`.
+
+    Raises
+    ------
+    DataError
+        If the rows do not hold even one fold.
+
+    Examples
+    --------
+    >>> index = pd.bdate_range("2000-01-03", "2009-12-31")
+    >>> folds = plan_training(index, ScheduleOptions(first_months=60, every_months=24), n_rows=len(index))
+    >>> [f"{fold.through:%Y-%m}" for fold in folds]
+    ['2004-12', '2006-12', '2008-12']
+    """
+    open_index = index[:n_rows]
+    start = open_index[0].normalize().replace(day=1)
+    folds = []
+    months = schedule.first_months
+    while True:
+        end = start + pd.DateOffset(months=months)
+        if end + pd.DateOffset(months=1) > open_index[-1]:
+            break
+        stop = int(open_index.searchsorted(end))  # rows before `end`
+        validation = int(open_index.searchsorted(end - pd.DateOffset(months=schedule.validation_months)))
+        folds.append(TrainingFold(open_index[stop - 1], stop - 1, validation))
+        months += schedule.every_months
+    if not folds:
+        raise DataError(
+            f"schedule.first_months={schedule.first_months} needs more than {schedule.first_months + 1} months of "
+            f"rows before the sealed span, got {open_index[0]:%Y-%m-%d} to {open_index[-1]:%Y-%m-%d}; lower "
+            "schedule.first_months or give more history"
+        )
+    return folds
+
+
+def train_shrinkage(returns: pd.DataFrame, fold: TrainingFold, *, options: ShrinkageTraining, seed: int) -> TrainedFold:
+    """Train one bundle.
+
+    Parameters
+    ----------
+    returns : DataFrame of shape (n_observations, n_assets)
+        Simple returns with a DatetimeIndex; rows after ``fold.last_row`` are not read.
+    fold : TrainingFold
+    options : ShrinkageTraining
+    seed : int
+        Windows, initial weights, batch order and dropout come from it.
+
+    Returns
+    -------
+    TrainedFold
+        The same bits for the same arguments.
+
+    Raises
+    ------
+    DataError
+        If too few complete windows can be drawn.
+    """
+    begun = time.perf_counter()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            bundle, history = _train(returns, fold, options, seed)
+    finally:
+        torch.set_num_threads(threads)
+    return TrainedFold(fold, bundle, history, time.perf_counter() - begun)
+
+
+def _train(returns: pd.DataFrame, fold: TrainingFold, options: ShrinkageTraining, seed: int) -> tuple[Bundle, History]:
+    values = np.ascontiguousarray(returns.to_numpy(dtype=float)[: fold.last_row + 1])
+    rng = np.random.default_rng([seed, fold.last_row])
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    teaching, stopping = label_rows(len(values), fold.validation_start, options.windows)
+    train = draw_windows(values, teaching, options.windows.n_windows, options=options.windows, rng=rng)
+    validation = draw_windows(values, stopping, options.windows.n_validation_windows, options=options.windows, rng=rng)
+    quartiles = torch.from_numpy(np.quantile(train.features().numpy().astype(float), [0.25, 0.5, 0.75], axis=0)).float()
+    center = quartiles[1]
+    scale = (quartiles[2] - quartiles[0]) / 1.349 + 1e-3
+    network = DenseShrinkageNetwork(len(SPECTRUM_FEATURES), n_targets=N_TARGETS, **_network_arguments(options.network))
+    network.initialise(generator)
+    history = fit_network(
+        network, train, validation, center=center, scale=scale, options=options.loop, generator=generator
+    )
+    tensors = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    tensors |= {"feature_center": center.numpy(), "feature_scale": scale.numpy()}
+    bundle = Bundle(
+        family="shrinkage",
+        network="dense",
+        options={"hidden_sizes": list(options.network.hidden_sizes)},
+        feature_names=SPECTRUM_FEATURES,
+        tensors=tensors,
+        trained_through=fold.through,
+        details={
+            "seed": seed,
+            "first_row": f"{returns.index[0]:%Y-%m-%d}",
+            "n_assets": int(returns.shape[1]),
+            "horizon": options.windows.horizon,
+            "lookback_range": [options.windows.min_lookback, options.windows.max_lookback],
+            "best_epoch": history.best_epoch,
+            "epochs": [asdict(record) for record in history.epochs],
+            "training": options.model_dump(mode="json"),
+        },
+    )
+    return bundle, history
+
+
+def train_series(
+    returns: pd.DataFrame,
+    folds: list[TrainingFold],
+    *,
+    options: ShrinkageTraining,
+    seed: int,
+    n_jobs: int = 1,
+    on_done: Callable[[], None] | None = None,
+) -> list[TrainedFold | FailedFold]:
+    """Train every fold, in parallel over folds; the result does not depend on the number of workers.
+
+    A fold that fails with one of our errors is a recorded result.
+    """
+    tasks = [(returns.iloc[: fold.last_row + 1], fold, options, seed) for fold in folds]
+    return run_tasks(_train_or_record, tasks, n_jobs=n_jobs, on_done=on_done)
+
+
+def _train_or_record(
+    returns: pd.DataFrame, fold: TrainingFold, options: ShrinkageTraining, seed: int
+) -> TrainedFold | FailedFold:
+    try:
+        return train_shrinkage(returns, fold, options=options, seed=seed)
+    except EigenfolioError as error:
+        return FailedFold(fold, f"{type(error).__name__}: {error}")
+
+
+def _network_arguments(options: DenseOptions) -> Mapping[str, Any]:
+    return {
+        "hidden_sizes": options.hidden_sizes,
+        "dropout": options.dropout,
+        "input_dropout": options.input_dropout,
+    }

@@ -1,0 +1,67 @@
+"""A run record is written whole, hashed, and read back."""
+
+import dataclasses
+from datetime import datetime
+
+import pytest
+
+from eigenfolio.artifacts import RunRecord, library_versions, load_run, run_identifier, write_run
+from eigenfolio.errors import ArtifactError
+
+RECORD = RunRecord(
+    identifier="exp_20240501_093000_9fe014",
+    started="2024-05-01T09:30:00",
+    command="eigenfolio run",
+    seed=42,
+    git_commit="abc",
+    versions={"numpy": "2"},
+    data_fingerprint="f" * 64,
+    config={"seed": 42},
+    status="complete",
+    metrics={"loss": 0.5},
+    trials=[{"kind": "training"}],
+)
+
+
+def test_a_run_comes_back_with_every_field(tmp_path):
+    write_run(RECORD, tmp_path / "run", contents=lambda folder: (folder / "extra.txt").write_text("x") and None)
+    assert dataclasses.asdict(load_run(tmp_path / "run")) == dataclasses.asdict(RECORD)
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["config.yaml", "extra.txt", "run.json"]
+
+
+def test_a_run_whose_contents_fail_leaves_nothing(tmp_path):
+    def fail(folder):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ArtifactError, match="No space left"):
+        write_run(RECORD, tmp_path / "run", contents=fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_record_with_a_number_that_is_not_finite_is_not_written(tmp_path):
+    record = dataclasses.replace(RECORD, metrics={"loss": float("nan")})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_run(record, tmp_path / "run", contents=lambda folder: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_edited_record_is_refused(tmp_path):
+    path = write_run(RECORD, tmp_path / "run", contents=lambda folder: None) / "run.json"
+    path.write_text(path.read_text().replace("0.5", "0.4"))
+    with pytest.raises(ArtifactError, match="changed after"):
+        load_run(tmp_path / "run")
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path):
+    with pytest.raises(ArtifactError, match=r"run\.json is missing"):
+        load_run(tmp_path)
+
+
+def test_identifiers_say_when_and_about_what():
+    when = datetime(2024, 5, 1, 9, 30)
+    assert run_identifier(when, "a") != run_identifier(when, "b")
+    assert run_identifier(when, "a").startswith("exp_20240501_093000_")
+
+
+def test_versions_name_the_libraries_that_change_results():
+    assert {"numpy", "scipy", "skfolio", "eigenfolio"} <= set(library_versions())
