@@ -12,9 +12,7 @@ from eigenfolio.errors import DataError
 
 @pytest.fixture
 def returns():
-    return pd.Series(
-        np.random.default_rng(1).normal(0.0005, 0.01, 500), index=pd.bdate_range("2015", periods=500)
-    )
+    return pd.Series(np.random.default_rng(1).normal(0.0005, 0.01, 500), index=pd.bdate_range("2015", periods=500))
 
 
 def test_annualised_return_compounds():
@@ -36,9 +34,7 @@ def test_ratios_by_hand():
 
 def test_volatility_sharpe_and_drawdown_agree_with_skfolio(returns):
     portfolio = Portfolio(X=returns.to_frame("A"), weights=[1.0], compounded=True, annualization_factor=252)
-    assert_allclose(
-        measures.annualized_volatility(returns), portfolio.annualized_standard_deviation, rtol=1e-12
-    )
+    assert_allclose(measures.annualized_volatility(returns), portfolio.annualized_standard_deviation, rtol=1e-12)
     assert_allclose(measures.sharpe_ratio(returns), portfolio.annualized_sharpe_ratio, rtol=1e-12)
     assert_allclose(measures.max_drawdown(returns), portfolio.max_drawdown, rtol=1e-12)
 

@@ -197,21 +197,21 @@ def _show(outcome: Outcome, *, as_json: bool) -> None:
 
 
 def _performance_table(rows: pd.DataFrame, book: str) -> Any:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     shown = {
-        "annualized_volatility": ("volatility", "{:.2%}"),
+        "annualized_volatility": ("vol", "{:.2%}"),
         "annualized_return": ("return", "{:.2%}"),
         "sharpe_ratio": ("Sharpe", "{:.2f}"),
-        "sortino_ratio": ("Sortino", "{:.2f}"),
-        "max_drawdown": ("drawdown", "{:.1%}"),
-        "turnover": ("turnover", "{:.1%}"),
-        "gross_exposure": ("gross", "{:.2f}"),
+        "max_drawdown": ("maxDD", "{:.1%}"),
+        "turnover": ("trades", "{:.1%}"),
     }
-    table = Table(title=f"{book} (net of costs, annualised; turnover per rebalance)", title_justify="left")
-    table.add_column("model")
+    title = f"{book} book: net of costs, annualised; turnover per rebalance"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table.add_column("model", no_wrap=True)
     for label, _ in shown.values():
-        table.add_column(label, justify="right")
+        table.add_column(label, justify="right", no_wrap=True, min_width=6)
     for _, row in rows.sort_values("annualized_volatility").iterrows():
         table.add_row(str(row["model"]), *(form.format(row[name]) for name, (_, form) in shown.items()))
     return table

@@ -1,4 +1,4 @@
-"""One YAML file, one frozen `Config`: the option models of the rooms, put together.
+"""One YAML file becomes one frozen option model: a preset, the file laid over it, the command line on top.
 
 An unknown key is an error that names the nearest known one; every known key is read.
 """
@@ -7,20 +7,16 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from eigenfolio.data import CoverageRule
 from eigenfolio.errors import ParameterError
-from eigenfolio.pipeline.judge import JudgeOptions
-from eigenfolio.pipeline.prepare import DataOptions
-from eigenfolio.training.shrinkage import ShrinkageTraining
+from eigenfolio.pipeline.options import CompareOptions, Preset, RunOptions
 
-__all__ = ["PRESETS", "CompareConfig", "Config", "load_compare_config", "load_config"]
+__all__ = ["PRESETS", "load_compare_config", "load_config"]
 
-Preset = Literal["quick", "full"]
 Options = TypeVar("Options", bound=BaseModel)
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -44,46 +40,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 """What each preset changes; a configuration file is laid over it."""
 
 
-class CompareConfig(BaseModel):
-    """Everything that `compare-covariance` can be told.
-
-    Parameters
-    ----------
-    seed : int
-        The intervals come from it.
-    data, universe, evaluation : mapping
-        Options of the rooms.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    seed: int = Field(default=42, ge=0)
-    data: DataOptions = DataOptions()
-    universe: CoverageRule = CoverageRule(min_assets=2)
-    evaluation: JudgeOptions = JudgeOptions()
-
-
-class Config(CompareConfig):
-    """Everything that `run` can be told.
-
-    Parameters
-    ----------
-    preset : {"quick", "full"}
-        Defaults for a look in minutes or for a result to keep.
-    seed : int
-        Every random number of the run comes from it.
-    sealed_share : float
-        Share of the rows, at the end, that the run does not look at.
-    data, universe, training, evaluation : mapping
-        Options of the rooms.
-    """
-
-    preset: Preset = "quick"
-    sealed_share: float = Field(default=0.2, ge=0.0, lt=0.9)
-    training: ShrinkageTraining = ShrinkageTraining()
-
-
-def load_config(path: str | Path | None, **overrides: Any) -> Config:
+def load_config(path: str | Path | None, **overrides: Any) -> RunOptions:
     """Read a YAML file for `run`, lay it over its preset, and check it.
 
     Parameters
@@ -107,12 +64,12 @@ def load_config(path: str | Path | None, **overrides: Any) -> Config:
     preset = given.get("preset", "quick")
     if preset not in PRESETS:
         raise ParameterError(f"preset must be one of {', '.join(get_args(Preset))}, got {preset!r}")
-    return _checked(Config, _merge(PRESETS[preset], given))
+    return _checked(RunOptions, _merge(PRESETS[preset], given))
 
 
-def load_compare_config(path: str | Path | None, **overrides: Any) -> CompareConfig:
+def load_compare_config(path: str | Path | None, **overrides: Any) -> CompareOptions:
     """Read a YAML file for `compare-covariance`; parameters and errors as in `load_config`."""
-    return _checked(CompareConfig, _merge(_read(path), _given(overrides)))
+    return _checked(CompareOptions, _merge(_read(path), _given(overrides)))
 
 
 def _given(overrides: dict[str, Any]) -> dict[str, Any]:

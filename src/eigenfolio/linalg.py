@@ -79,7 +79,7 @@ def covariance_to_correlation(covariance: FloatArray) -> tuple[FloatArray, Float
         at = int(np.flatnonzero(~(variance > 0))[0])
         raise DataError(f"covariance needs positive variances, got {variance[at]:g} at position {at}; drop that asset")
     volatility = np.sqrt(variance)
-    correlation = covariance / volatility[:, None] / volatility
+    correlation = covariance / np.outer(volatility, volatility)
     np.fill_diagonal(correlation, 1.0)
     return correlation, volatility
 
@@ -306,7 +306,7 @@ def repair_covariance(
     minimum_eigenvalue : float in (0, 1)
         Smallest eigenvalue of the answer's correlation (its mean eigenvalue is 1).
     max_iteration : int, optional
-        Projections allowed to "higham" (100 when None); an error with the other methods.
+        Projections allowed to "higham" (1000 when None); an error with the other methods.
 
     Returns
     -------
@@ -337,7 +337,7 @@ def repair_covariance(
         raise ParameterError(f"minimum_eigenvalue must lie in (0, 1), got {minimum_eigenvalue!r}")
     if max_iteration is not None and method != "higham":
         raise ParameterError(f"max_iteration is read by method='higham' only, got it with method={method!r}")
-    projections = 100 if max_iteration is None else max_iteration
+    projections = 1000 if max_iteration is None else max_iteration
     if isinstance(projections, bool) or not isinstance(projections, int) or projections < 1:
         raise ParameterError(f"max_iteration must be a whole number of at least 1, got {max_iteration!r}")
     given = _square(matrix, "matrix")
@@ -368,7 +368,7 @@ def repair_covariance(
                 f"method='higham' has not converged in max_iteration={projections} projections for a matrix of "
                 f"shape {given.shape}; raise max_iteration or use method='clip'"
             ) from error
-        nearest = correlation * np.outer(volatility, volatility)
+        nearest = 0.5 * (correlation + correlation.T) * np.outer(volatility, volatility)
         np.fill_diagonal(nearest, np.diag(covariance))
         covariance = nearest
     return lift_eigenvalues(covariance, minimum=minimum_eigenvalue)[0]

@@ -200,6 +200,26 @@ def test_no_view_leads_back_to_the_future_and_models_cannot_change_the_past():
     assert_frame_equal(returns, before)
 
 
+def test_a_model_that_writes_into_its_input_fails_alone():
+    class Vandal(Telltale):
+        def fit(self, X, y=None):
+            X.iloc[:, :] = 0.0
+            return super().fit(X)
+
+    returns = make_returns(100)
+    models = {"vandal": Vandal(), "witness": Telltale()}
+    result = walk_forward(models, returns, decisions_at(returns, [40]), books={"long-only": LONG_ONLY})
+    assert [failure.model for failure in result.failures] == ["vandal"]
+    assert result.diagnostics["witness"]["last"].tolist() == [returns.iloc[40, 0]]
+
+
+def test_the_models_given_stay_unfitted():
+    model = LedoitWolf()
+    returns = make_returns(100)
+    walk_forward({"lw": model}, returns, decisions_at(returns, [40]), books=BOOKS)
+    assert not hasattr(model, "covariance_")
+
+
 def test_a_failed_decision_keeps_the_drifted_weights_and_is_recorded():
     returns = make_returns(100, 2)
     decisions = decisions_at(returns, [20, 40, 60, 80])

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from random_bundles import random_bundle
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator
 
@@ -28,23 +29,6 @@ def market(n_rows=300, n_assets=12, *, seed=0) -> pd.DataFrame:
     own = rng.standard_t(5, (n_rows, n_assets)) * rng.uniform(0.5, 2.0, n_assets)
     index = pd.bdate_range("2010-01-01", periods=n_rows)
     return pd.DataFrame(0.01 * (common + own), index=index, columns=[f"a{i}" for i in range(n_assets)])
-
-
-def random_bundle(*, through="2010-06-30", seed=0, hidden=(16, 8), names=SPECTRUM_FEATURES) -> Bundle:
-    """A network whose every part matters: random norms, statistics and gains."""
-    generator = torch.Generator().manual_seed(seed)
-    network = DenseShrinkageNetwork(len(SPECTRUM_FEATURES), hidden_sizes=hidden)
-    network.initialise(generator)
-    state = network.state_dict()
-    for name, tensor in state.items():
-        if "norm" in name and tensor.dtype.is_floating_point:
-            tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
-    state["gains"].copy_(torch.tensor([0.7, 0.6, 0.8]))
-    tensors = {name: tensor.numpy() for name, tensor in state.items()}
-    n = len(SPECTRUM_FEATURES)
-    tensors["feature_center"] = torch.rand(n, generator=generator).numpy()
-    tensors["feature_scale"] = (0.5 + torch.rand(n, generator=generator)).numpy()
-    return Bundle("shrinkage", "dense", {"hidden_sizes": list(hidden)}, names, tensors, pd.Timestamp(through))
 
 
 @pytest.mark.parametrize("n_assets", [1, 2, 12, 400])

@@ -1,5 +1,6 @@
 """Synthetic contents of a report: a short one for most tests, and the size a long run has."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -9,8 +10,18 @@ import pytest
 from eigenfolio.report.content import ReportContent
 
 LEARNED, CHAMPION = "NeuralShrinkage", "QIS, lag-weighted, EWMA(63)"
-RIVALS = ("OAS", "sample", "QIS", "QIS correlation", "Ledoit-Wolf identity", "Ledoit-Wolf constant correlation",
-          "Ledoit-Wolf single factor", "EWMA", "IEWMA", "average oracle")  # fmt: skip
+RIVALS = (
+    "OAS",
+    "sample",
+    "QIS",
+    "QIS correlation",
+    "Ledoit-Wolf identity",
+    "Ledoit-Wolf constant correlation",
+    "Ledoit-Wolf single factor",
+    "EWMA",
+    "IEWMA",
+    "average oracle",
+)
 BOOKS = {"long-only 5% cap": 0.10, "unconstrained": 0.075}
 
 
@@ -37,7 +48,11 @@ def synthetic_content(*, years: float = 2, n_rivals: int = 3, seed: int = 0) -> 
             for i, name in enumerate(names)
         }
         for i, rival in enumerate(names[1:]):
-            mean = (-0.0062 if book == "long-only 5% cap" else -0.0214) - 0.006 * i + 0.004 * rng.standard_normal()
+            mean = (
+                (-0.0062 if book == "long-only 5% cap" else -0.0214)
+                - 0.006 * i
+                + 0.004 * (i > 0) * rng.standard_normal()
+            )
             if rival == "sample" and book == "unconstrained":
                 mean = -0.47
             if rival == "OAS" and book == "long-only 5% cap":
@@ -57,6 +72,9 @@ def synthetic_content(*, years: float = 2, n_rivals: int = 3, seed: int = 0) -> 
                     "window_high": mean + 1.96 * error,
                     "n_windows": len(months),
                     "minimum_detectable": 2.8 * error,
+                    "p_adjusted": min(1.0, len(names) * math.erfc(abs(mean / error) / 2**0.5)),
+                    "confidence": 0.95,
+                    "reference_picked_afterwards": False,
                 }
             )
     own = {name: pd.Series(1.02 * market + 0.2 * _garch(rng, n), index=days) for name in ("equal weight", "HRP")}
@@ -93,7 +111,8 @@ def synthetic_content(*, years: float = 2, n_rivals: int = 3, seed: int = 0) -> 
         for name in bundles
     }
     n_assets, n_rows = 60, 252
-    sample = np.sort(np.linalg.eigvalsh(np.corrcoef(rng.standard_normal((n_rows, n_assets)) + 0.8 * rng.standard_normal((n_rows, 1)), rowvar=False)))[::-1]  # fmt: skip
+    window = rng.standard_normal((n_rows, n_assets)) + 0.8 * rng.standard_normal((n_rows, 1))
+    sample = np.linalg.eigvalsh(np.corrcoef(window, rowvar=False))[::-1]
     shrunk = np.where(np.arange(n_assets) < 1, sample, 0.6 * sample[1:].mean() + 0.4 * sample)
     edges = ((1 - (n_assets / n_rows) ** 0.5) ** 2, (1 + (n_assets / n_rows) ** 0.5) ** 2)
     return ReportContent(
@@ -114,8 +133,15 @@ def synthetic_content(*, years: float = 2, n_rivals: int = 3, seed: int = 0) -> 
         returns=returns,
         turnover=turnover,
         learned=pd.DataFrame(
-            {"shrinkage": walk, "volatility_blend": 1 - 0.4 * walk, "weight_identity": walk / 2, "weight_constant_correlation": 0.3 * walk + 0.1, "weight_single_factor": 0.9 - 0.8 * walk}, index=months,
-        ),  # fmt: skip
+            {
+                "shrinkage": walk,
+                "volatility_blend": 1 - 0.4 * walk,
+                "weight_identity": walk / 2,
+                "weight_constant_correlation": 0.3 * walk + 0.1,
+                "weight_single_factor": 0.9 - 0.8 * walk,
+            },
+            index=months,
+        ),
         closed_form_intensity=pd.Series(0.6 * walk + 0.1, index=months, name="Ledoit-Wolf identity"),
         training=pd.DataFrame(
             {
@@ -138,11 +164,26 @@ def synthetic_content(*, years: float = 2, n_rivals: int = 3, seed: int = 0) -> 
             {"check": "near_duplicates", "status": "warning", "summary": "GOOG and GOOGL move as one (0.998)"},
         ],
         sealed="The last 20 % of rows, from 2016-05-31, are sealed and were not read.",
-        settings={"data.source": "sp500", "walk_forward.rebalance": "MS", "walk_forward.lag": 1, "loop.epochs": 25, "loop.rate": 3e-3, "models": ["oas", "qis"], "data.max_assets": None},
-        environment={"eigenfolio": "0.1.0", "numpy": "2.4.1", "skfolio": "1.12.2", "commit": "9f3c2a1", "seed": 0, "data fingerprint": "sha256:5f1de07c2b"},
+        settings={
+            "data.source": "sp500",
+            "walk_forward.rebalance": "MS",
+            "walk_forward.lag": 1,
+            "loop.epochs": 25,
+            "loop.rate": 3e-3,
+            "models": ["oas", "qis"],
+            "data.max_assets": None,
+        },
+        environment={
+            "eigenfolio": "0.1.0",
+            "numpy": "2.4.1",
+            "skfolio": "1.12.2",
+            "commit": "9f3c2a1",
+            "seed": 0,
+            "data fingerprint": "sha256:5f1de07c2b",
+        },
         commands=["git checkout 9f3c2a1", "./run eigenfolio run --preset quick --seed 0"],
-        warnings=["5 of the 20 stocks were chosen because they still exist: returns are flattered, comparisons less so."],
-    )  # fmt: skip
+        warnings=["The 20 stocks were chosen because they still exist: returns are flattered, comparisons less so."],
+    )
 
 
 def _garch(rng: np.random.Generator, n: int) -> np.ndarray:

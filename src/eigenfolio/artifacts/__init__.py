@@ -4,12 +4,13 @@ Arrays and JSON-able dictionaries enter and come back; this room knows no model.
 """
 
 from eigenfolio.artifacts.bundle import Bundle, BundleSeries, load_bundle, load_series, save_bundle
-from eigenfolio.artifacts.runs import RunRecord, library_versions, load_run, run_identifier, write_run
+from eigenfolio.artifacts.runs import RunRecord, check_writable, library_versions, load_run, run_identifier, write_run
 
 __all__ = [
     "Bundle",
     "BundleSeries",
     "RunRecord",
+    "check_writable",
     "library_versions",
     "load_bundle",
     "load_run",

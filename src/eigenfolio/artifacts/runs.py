@@ -4,13 +4,15 @@
     config.yaml    the resolved configuration
     ...            whatever the run adds (bundles, tracks, the report)
 
-The folder is written whole or not at all, and `load_run` refuses one that does not carry its own hash.
+The folder is written whole or not at all, `latest` beside it points to the newest, and `load_run` refuses one that
+does not carry its own hash.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -23,7 +25,7 @@ import yaml
 from eigenfolio.artifacts.bundle import whole_folder
 from eigenfolio.errors import ArtifactError
 
-__all__ = ["RunRecord", "library_versions", "load_run", "run_identifier", "write_run"]
+__all__ = ["RunRecord", "check_writable", "library_versions", "load_run", "run_identifier", "write_run"]
 
 FORMAT = "eigenfolio-run-1"
 _LIBRARIES = (
@@ -97,6 +99,23 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
+def check_writable(folder: str | Path) -> None:
+    """Refuse a folder that could not be made or written to, before any work is spent on it.
+
+    Raises
+    ------
+    ArtifactError
+        If the nearest part of the path that exists is no folder, or none we may write to.
+    """
+    nearest = Path(folder).absolute()
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise ArtifactError(f"{folder} cannot be written: {nearest} is a file; choose another folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ArtifactError(f"{folder} cannot be written: no permission in {nearest}; choose another folder")
+
+
 def write_run(record: RunRecord, folder: str | Path, *, contents: Callable[[Path], None]) -> Path:
     """Write the record and whatever `contents` adds to a new folder, whole or not at all.
 
@@ -120,7 +139,15 @@ def write_run(record: RunRecord, folder: str | Path, *, contents: Callable[[Path
         (partial / "config.yaml").write_text(yaml.safe_dump(dict(record.config), sort_keys=False))
         contents(partial)
         (partial / "run.json").write_text(json.dumps(entry, indent=2, allow_nan=False) + "\n")
+    _point_to(Path(folder))
     return Path(folder)
+
+
+def _point_to(folder: Path) -> None:
+    """Let `latest`, beside the runs, name this one; replaced in one step."""
+    pointer = folder.parent / f".latest.{folder.name}"
+    pointer.symlink_to(folder.name)
+    os.replace(pointer, folder.parent / "latest")
 
 
 def load_run(folder: str | Path) -> RunRecord:

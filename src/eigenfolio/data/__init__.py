@@ -2,20 +2,54 @@
 universe and splits. Nothing here knows a model.
 """
 
+from eigenfolio.data.archive import archive_panel, load_archive, read_manifest
+from eigenfolio.data.calendar import (
+    CoverageRule,
+    Decision,
+    Membership,
+    eligible_assets,
+    plan_decisions,
+    universe_calendar,
+)
 from eigenfolio.data.checks import check_panel
 from eigenfolio.data.cleaning import clean_panel, prepare_panel
 from eigenfolio.data.findings import CleaningReport, DataReport, Finding
 from eigenfolio.data.readers import Tables, guess_kind, read_panel, read_tables
+from eigenfolio.data.splits import (
+    Fold,
+    Seal,
+    purge_overlaps,
+    regime_coverage,
+    rolling_folds,
+    seal,
+    time_split,
+)
 
 __all__ = [
     "CleaningReport",
+    "CoverageRule",
     "DataReport",
+    "Decision",
     "Finding",
+    "Fold",
+    "Membership",
+    "Seal",
     "Tables",
+    "archive_panel",
     "check_panel",
     "clean_panel",
+    "eligible_assets",
     "guess_kind",
+    "load_archive",
+    "plan_decisions",
     "prepare_panel",
+    "purge_overlaps",
+    "read_manifest",
     "read_panel",
     "read_tables",
+    "regime_coverage",
+    "rolling_folds",
+    "seal",
+    "time_split",
+    "universe_calendar",
 ]

@@ -34,6 +34,7 @@ EMPTY_ROW_SHARE = 0.2
 UNCHANGED_ROW_SHARE = 0.95
 RISKLESS_RATIO = 0.3
 UNRELATED = 0.1
+MARKET_CORRELATION = 0.3
 DUPLICATE_CORRELATION = 0.97
 MIN_COMMON_ROWS = 120
 YEAR = 252
@@ -62,7 +63,7 @@ def check_panel(data: Panel | Tables | pd.DataFrame) -> DataReport:
     >>> from eigenfolio.data.synthetic import factor_market
     >>> report = check_panel(factor_market(20, 300, late_listings=0.3).panel)
     >>> report.status, report.find("late listings").count
-    ('note', 5)
+    ('note', 6)
     """
     if isinstance(data, Panel):
         data = Tables.from_panel(data)
@@ -204,7 +205,7 @@ def _kind(table: _Ordered) -> list[Finding]:
         return [Finding("kind", "error", f"{summary}; hand over {kind}", count=int((moves > JUMP).sum()))]
     if guess == kind:
         return [Finding("kind", "ok", f"the values look like {kind}: {evidence}")]
-    looks = f"look like {guess}" if guess else f"look like neither prices nor simple returns (0.01 is 1 %), not {kind}"
+    looks = f"look like {guess}" if guess else "look like neither prices nor simple returns"
     return [Finding("kind", "error", f"the values are taken as {kind} but {looks}: {evidence}; state kind=")]
 
 
@@ -217,8 +218,10 @@ def _impossible(table: _Ordered) -> list[Finding]:
     n_values = max(1, int(np.count_nonzero(~np.isnan(raw))))
     found = []
     for check, cells in ((what, wrong), ("infinite values", infinite)):
-        status: Status = "error" if cells.sum() > MAX_BAD_SHARE * n_values else "warning"
-        found.append(_cell_finding(table, check, status, cells, check, f"no {check}"))
+        many = cells.sum() > MAX_BAD_SHARE * n_values
+        tail = f"; more than {100 * MAX_BAD_SHARE:g} % of the table, so mend the source" if many else ""
+        status: Status = "error" if many else "warning"
+        found.append(_cell_finding(table, check, status, cells, check, f"no {check}", tail))
     return found
 
 
@@ -309,12 +312,17 @@ def _foreign(table: _Ordered) -> list[Finding]:
     n_others = mask.sum(axis=1)[:, None] - mask
     market = np.where(seen & (n_others > 0), others / np.maximum(n_others, 1), np.nan)
     related = _column_correlation(np.where(np.isfinite(market), returns, np.nan), market)
-    has_market = np.nanmedian(related) > 0.3
+    typical = float(np.median(related[np.isfinite(related)])) if np.isfinite(related).any() else 0.0
+    has_market = typical > MARKET_CORRELATION
     foreign = (related < UNRELATED) & has_market
 
-    correlation, common = _pair_correlation(filled, mask)
-    twins = np.argwhere(np.triu((np.abs(correlation) > DUPLICATE_CORRELATION) & (common >= MIN_COMMON_ROWS), 1))
-    twins = twins[np.argsort(-np.abs(correlation[tuple(twins.T)]), kind="stable")]
+    closest = np.zeros((len(names), len(names)))
+    for stop in range(len(filled), 0, -YEAR):
+        rows = slice(max(0, stop - YEAR), stop)
+        correlation, common = _pair_correlation(filled[rows], mask[rows])
+        np.maximum(closest, np.where(common >= n_needed, np.abs(correlation), 0.0), out=closest)
+    twins = np.argwhere(np.triu(closest > DUPLICATE_CORRELATION, 1))
+    twins = twins[np.argsort(-closest[tuple(twins.T)], kind="stable")]
     pairs = np.array([f"{names[i]}/{names[j]}" for i, j in twins], dtype=object)
     quiet_names = names[quiet][np.argsort(volatility[quiet], kind="stable")]
     foreign_names = names[foreign][np.argsort(related[foreign], kind="stable")]
@@ -326,7 +334,7 @@ def _foreign(table: _Ordered) -> list[Finding]:
         ),
         _asset_finding(
             "inverse or unrelated", "warning", foreign_names, "assets against the market or apart from it "
-            f"(correlation below {UNRELATED:g} where the median is {np.nanmedian(related):.2f})",
+            f"(correlation below {UNRELATED:g} where the median is {typical:.2f})",
             "no asset moves against the market" if has_market else "assets share no market to be against",
         ),
         _asset_finding(
@@ -390,8 +398,9 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 def _column_correlation(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Correlate two tables column by column; both are missing in the same cells."""
-    left = left - np.nanmean(left, axis=0)
-    right = right - np.nanmean(right, axis=0)
+    n = np.maximum(np.isfinite(left).sum(axis=0), 1)
+    left = left - np.nansum(left, axis=0) / n
+    right = right - np.nansum(right, axis=0) / n
     scale = np.sqrt(np.nansum(left**2, axis=0) * np.nansum(right**2, axis=0))
     return _ratio(np.nansum(left * right, axis=0), scale)
 

@@ -22,6 +22,8 @@ from __future__ import annotations
 import csv
 import gzip
 import re
+import warnings
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -220,6 +222,14 @@ def read_tables(
     ------
     DataError
         If nothing usable is there, or the evidence does not say whether the numbers are prices or returns.
+
+    Examples
+    --------
+    >>> from eigenfolio.data.synthetic import factor_market
+    >>> shuffled = factor_market(3, 50).panel.prices.iloc[::-1]
+    >>> tables = read_tables({"close": shuffled, "volume": 10 * shuffled})
+    >>> tables.kind, tables.values.index.is_monotonic_increasing, tables.steps[0]
+    ('prices', False, 'read close, volume')
     """
     if kind not in ("auto", "prices", "returns"):
         raise ParameterError(f"kind must be 'auto', 'prices' or 'returns', got {kind!r}")
@@ -241,7 +251,7 @@ def read_tables(
         if path.is_dir():
             tables = _from_frames(_folder(path), str(path), kind)
         else:
-            tables = _from_frame(_load(path), str(path), kind)
+            tables = _from_frame(load_file(path), str(path), kind)
     if market is not None:
         tables = replace(tables, market=_read_market(market))
     if sectors is not None:
@@ -283,7 +293,7 @@ def guess_kind(values: pd.DataFrame) -> tuple[Literal["prices", "returns"] | Non
         return None, "all values are zero or missing"
     negative = float(np.mean(numbers < 0))
     size = float(np.median(np.abs(numbers)))
-    evidence = f"{100 * negative:.2g} % of the values are negative, their typical size is {size:.2g}"
+    evidence = f"{100 * negative:.3g} % of the values are negative, their typical size is {size:.3g}"
     if negative >= 0.2 and size < 0.2:
         return "returns", evidence
     if negative <= 0.02:
@@ -302,7 +312,7 @@ def _archive(source: object) -> Panel | None:
 # ---------------------------------------------------------------------------- files
 
 
-def _load(path: Path) -> pd.DataFrame:
+def load_file(path: Path) -> pd.DataFrame:
     """Read one file as it is; the content, not the suffix, says whether it is Parquet."""
     try:
         with path.open("rb") as file:
@@ -323,7 +333,7 @@ def _load(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: is neither Parquet nor text; hand over a CSV or Parquet file")
     try:
         return _load_csv(path, "gzip" if packed else None)
-    except (ValueError, csv.Error, EOFError, OSError) as error:
+    except (ValueError, csv.Error, EOFError, OSError, zlib.error, pd.errors.ParserWarning) as error:
         raise DataError(f"{path}: cannot be read as CSV ({_first_line(error)}); check the file") from error
 
 
@@ -338,7 +348,9 @@ def _load_csv(path: Path, compression: Literal["gzip"] | None) -> pd.DataFrame:
     repeated = sorted({name for name in names if name and names.count(name) > 1})
     if repeated:
         raise DataError(f"{path}: column {some(repeated)} appears more than once; drop or rename one")
-    return pd.read_csv(path, sep=separator, low_memory=False, skipinitialspace=True, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
+        return pd.read_csv(path, sep=separator, index_col=False, low_memory=False, skipinitialspace=True, **options)
 
 
 def _is_text(head: bytes) -> bool:
@@ -370,7 +382,7 @@ def _folder(path: Path) -> dict[str, pd.DataFrame]:
             f"{path}: the folder holds none of {', '.join(_VALUE_NAMES)} as .parquet or .csv "
             f"(it holds {some(entry.name for entry in entries) or 'nothing'}); rename a file or name one file"
         )
-    return {name: _load(found[name]) for name in (used, *_EXTRA_NAMES, "market", "sectors") if name in found}
+    return {name: load_file(found[name]) for name in (used, *_EXTRA_NAMES, "market", "sectors") if name in found}
 
 
 # ---------------------------------------------------------------------------- layouts
@@ -407,9 +419,9 @@ def _from_frame(frame: pd.DataFrame, source: str, kind: Kind) -> Tables:
         raise DataError(f"{source}: must be a DataFrame, got {type(frame).__name__}")
     if frame.columns.nlevels > 1:
         raise DataError(f"{source}: columns have {frame.columns.nlevels} levels; hand over a dict of frames by field")
-    frame = _index_to_columns(frame)
     if not len(frame):
         raise DataError(f"{source}: the table has no rows; it must hold dates and one column per asset")
+    frame = _index_to_columns(frame)
     frame = frame.set_axis([str(column).strip() for column in frame.columns], axis=1)
     if not frame.columns.is_unique:
         repeated = frame.columns[frame.columns.duplicated()]
@@ -498,13 +510,16 @@ def _from_long(
 def _decided(values: pd.DataFrame, source: str, kind: Kind, steps: list[str], findings: list[Finding]) -> Tables:
     """Settle whether the numbers are prices or returns, and refuse a table without numbers."""
     if not len(values) or not np.isfinite(values.to_numpy()).any():
-        raise DataError(f"{source}: no number in {values.shape[0]} rows x {values.shape[1]} assets; all are missing")
+        n_rows, n_assets = values.shape
+        raise DataError(
+            f"{source}: no number in {n_rows:,} rows x {n_assets:,} assets, all are missing; check how it was written"
+        )
     if kind == "auto":
         guess, evidence = guess_kind(values)
         if guess is None:
             raise DataError(
                 f"{source}: cannot tell prices from simple returns ({evidence}); "
-                "state kind='prices' or kind='returns', and write returns as fractions (0.01 is 1 %)"
+                "mend impossible values, or state kind='prices' or kind='returns' (as fractions: 0.01 is 1 %)"
             )
         steps.append(f"read as {guess}: {evidence}")
         if guess == "returns":
@@ -547,7 +562,8 @@ def _parse_text_dates(text: pd.Series, source: str) -> pd.Series:
     sample = text.dropna().iloc[:1000]
     if not sample.str.contains(r"\d", regex=True).mean() > 0.5:
         return pd.Series(pd.NaT, index=text.index)
-    iso = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=bool(sample.str.contains(r"[+Z]").any()))
+    text = text.str.replace(r"(:\d\d(?:\.\d+)?)\s?(?:Z|[+-]\d\d:?\d\d)$", r"\1", regex=True)  # wall time stays
+    iso = pd.to_datetime(text, format="ISO8601", errors="coerce")
     if iso.notna().mean() > 0.5:
         return iso
     tries = {style: pd.to_datetime(text, format=style, errors="coerce") for style in _DATE_FORMATS}
@@ -587,9 +603,21 @@ def _numbers(body: pd.DataFrame, source: str) -> tuple[pd.DataFrame, list[Findin
     return pd.DataFrame(values, columns=body.columns, copy=False), findings
 
 
+def read_table_columns(table: pd.DataFrame, source: str) -> tuple[pd.Series, pd.Series]:
+    """Return the dates and the asset names of a long table that holds nothing else of interest."""
+    table = _index_to_columns(table)
+    plain = {_plain(column): str(column) for column in table.columns}
+    asset = next((plain[name] for name in _ASSET_COLUMNS if name in plain), None)
+    if asset is None or not len(table):
+        raise DataError(f"{source}: needs rows with the columns date and ticker, got {some(table.columns)}")
+    _, dates = _find_dates(table.drop(columns=asset), source)
+    known = dates.notna().to_numpy() & table[asset].notna().to_numpy()
+    return dates[known], table.loc[known, asset].astype(str).str.strip()
+
+
 def _read_market(market: MarketSource) -> pd.DataFrame:
     source = str(market) if isinstance(market, str | Path) else "market"
-    frame = _load(Path(market)) if isinstance(market, str | Path) else market
+    frame = load_file(Path(market)) if isinstance(market, str | Path) else market
     if isinstance(frame, pd.Series):
         frame = frame.to_frame(name=frame.name if frame.name is not None else "market")
     frame = _index_to_columns(frame)
@@ -605,7 +633,7 @@ def _read_market(market: MarketSource) -> pd.DataFrame:
 
 def _read_sectors(sectors: SectorSource | pd.DataFrame) -> pd.Series:
     source = str(sectors) if isinstance(sectors, str | Path) else "sectors"
-    table = _load(Path(sectors)) if isinstance(sectors, str | Path) else sectors
+    table = load_file(Path(sectors)) if isinstance(sectors, str | Path) else sectors
     if not isinstance(table, pd.DataFrame):
         return pd.Series(table, dtype=object)
     table = _index_to_columns(table, "asset")
@@ -622,7 +650,7 @@ def _index_to_columns(frame: pd.DataFrame, first: str = "date") -> pd.DataFrame:
     counts_rows = index.nlevels == 1 and index.name is None and pd.api.types.is_numeric_dtype(index.dtype)
     if counts_rows and not ((index >= 1900_01_01) & (index < 2100_01_01)).all():
         return frame.reset_index(drop=True)
-    defaults = [first, "asset", *map(str, range(2, index.nlevels))]
+    defaults = [first if first not in frame.columns else "index", "asset", *map(str, range(2, index.nlevels))]
     names = [str(name) if name is not None else default for name, default in zip(index.names, defaults, strict=False)]
     return frame.reset_index(names=names)
 

@@ -114,6 +114,9 @@ def compare(
 ) -> pd.DataFrame:
     """Put one model, chosen beforehand, against every other model of its books.
 
+    Portfolio models that bring their own weights (equal weight, HRP) stand beside every book in which the reference
+    never goes short.
+
     Parameters
     ----------
     result : WalkForward
@@ -141,12 +144,26 @@ def compare(
         If no track has the name `reference`.
     DataError
         If there are too few windows for an interval.
+
+    Examples
+    --------
+    >>> from skfolio.moments import EmpiricalCovariance, LedoitWolf
+    >>> from eigenfolio.constraints import UNCONSTRAINED
+    >>> from eigenfolio.data import plan_decisions
+    >>> from eigenfolio.evaluation import walk_forward
+    >>> rng = np.random.default_rng(0)
+    >>> index = pd.bdate_range("2020-01-01", periods=500)
+    >>> X = pd.DataFrame(0.01 * rng.standard_normal((500, 9)), index=index, columns=list("ABCDEFGHI"))
+    >>> models = {"ledoit_wolf": LedoitWolf(), "sample": EmpiricalCovariance()}
+    >>> decisions = plan_decisions(X.index, min_history=252)
+    >>> result = walk_forward(models, X, decisions, books={"unconstrained": UNCONSTRAINED})
+    >>> comparison = compare(result, "ledoit_wolf", rng=rng)
+    >>> comparison[["rival", "book", "n_windows"]].values.tolist()
+    [['sample', 'unconstrained', 11]]
     """
     models = list(dict.fromkeys(model for model, _ in result.tracks))
     if reference not in models:
-        raise ParameterError(
-            f"reference {reference!r} is no model of this result; it has {', '.join(models)}"
-        )
+        raise ParameterError(f"reference {reference!r} is no model of this result; it has {', '.join(models)}")
     seed = int(rng.integers(2**63))
     rows: list[dict[str, Any]] = []
     for book in result.books:
@@ -204,6 +221,21 @@ def compare_with_best(
     ------
     DataError
         If there are too few windows for an interval.
+
+    Examples
+    --------
+    >>> from skfolio.moments import EmpiricalCovariance, LedoitWolf
+    >>> from eigenfolio.constraints import UNCONSTRAINED
+    >>> from eigenfolio.data import plan_decisions
+    >>> from eigenfolio.evaluation import walk_forward
+    >>> rng = np.random.default_rng(0)
+    >>> index = pd.bdate_range("2020-01-01", periods=500)
+    >>> X = pd.DataFrame(0.01 * rng.standard_normal((500, 9)), index=index, columns=list("ABCDEFGHI"))
+    >>> models = {"ledoit_wolf": LedoitWolf(), "sample": EmpiricalCovariance()}
+    >>> decisions = plan_decisions(X.index, min_history=252)
+    >>> result = walk_forward(models, X, decisions, books={"unconstrained": UNCONSTRAINED})
+    >>> compare_with_best(result, rng=rng)["reference"].tolist()
+    ['ledoit_wolf']
     """
     significance.check_confidence(confidence)
     seed = int(rng.integers(2**63))
@@ -308,9 +340,7 @@ def verdict(
     excluded = dict(excluded or {})
     known = {*comparison["rival"], *comparison["reference"], *(model for model, _ in excluded)}
     if champion is not None and champion not in known:
-        raise ParameterError(
-            f"champion {champion!r} was not compared; choose from {', '.join(sorted(known))}"
-        )
+        raise ParameterError(f"champion {champion!r} was not compared; choose from {', '.join(sorted(known))}")
     sentences = []
     for book in dict.fromkeys(comparison["book"]):
         rows = comparison[comparison["book"] == book]
@@ -324,9 +354,8 @@ def verdict(
         others = rows[rows["rival"] != leading["rival"]]
         if len(others):
             sentences.append(
-                f"Of the other {_count(len(others), 'rival')} ({book}), {leading['reference']} was "
-                f"{_sorted_out(others)}, at {_percent(1.0 - leading['confidence'])} after Holm's adjustment "
-                f"for {_count(len(rows), 'comparison')}."
+                f"Against the other rivals ({book}), {leading['reference']} was {_sorted_out(others)}, at "
+                f"{_percent(1.0 - leading['confidence'])} after Holm's adjustment for {len(rows)} comparisons."
             )
     if comparison.empty:
         sentences.append("Nothing was compared: no book holds two models that can be.")
@@ -335,7 +364,8 @@ def verdict(
 
 
 def _compared(result: WalkForward, book: str) -> list[str]:
-    return [model for model, of in result.tracks if of == book and (model, of) not in result.excluded]
+    excluded = result.excluded
+    return [model for model, of in result.tracks if of == book and (model, of) not in excluded]
 
 
 def _row(
@@ -383,31 +413,28 @@ def _about_one(row: pd.Series, *, adjusted: bool) -> str:
 
 def _about_the_best(book: str, rows: pd.DataFrame) -> list[str]:
     best, n_models = rows["reference"].iloc[0], len(rows) + 1
-    pairs = _count(n_models * (n_models - 1) // 2, "possible pair")
-    return [
+    n_pairs = n_models * (n_models - 1) // 2
+    sentences = [
         f"{best} had the lowest volatility of {n_models} models ({book}); it was picked after the fact, so "
-        f"what follows allows for {pairs}.",
-        f"Of the other {_count(len(rows), 'model')} ({book}), {best} was {_sorted_out(rows)}, at "
-        f"{_percent(1.0 - rows['confidence'].iloc[0])}.",
-        f"The closest ({book}): {_about_one(rows.iloc[0], adjusted=True)}",
+        f"what follows allows for {'the pair' if n_pairs == 1 else f'all {n_pairs} pairs'}.",
+        f"The closest: {_about_one(rows.iloc[0], adjusted=True)}",
     ]
+    if len(rows) > 1:
+        level = _percent(1.0 - rows["confidence"].iloc[0])
+        sentences.append(f"Against all others ({book}), {best} was {_sorted_out(rows)}, at {level}.")
+    return sentences
 
 
 def _sorted_out(rows: pd.DataFrame) -> str:
+    """Rivals by what is found, each kind with its number and names."""
     found = pd.Series([finding(row, adjusted=True) for _, row in rows.iterrows()], index=rows["rival"])
     phrases = {"calmer": "calmer than", "rougher": "rougher than", "undecided": "not distinguishable from"}
     parts = []
     for kind, phrase in phrases.items():
         names = list(found.index[found == kind])
         if names:
-            parts.append(f"{phrase} {len(names)} ({', '.join(names)})")
-        elif kind != "undecided":
-            parts.append(f"{phrase} none")
-    return ", ".join(parts[:-1]) + " and " + parts[-1]
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+            parts.append(f"{phrase} {len(names)} of {len(rows)} ({', '.join(names)})")
+    return ", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else parts[0]
 
 
 def _percent(share: float) -> str:

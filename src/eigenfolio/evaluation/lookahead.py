@@ -151,15 +151,12 @@ def check_no_lookahead(
             values[row + 1 :] = spoil(values[row + 1 :], rng)
             poisoned = evaluate(pd.DataFrame(values, index=X.index, columns=X.columns), n_decisions)
             leaks += [
-                Leak(date, X.index[row], poison, what)
-                for what, date in _differences(clean, poisoned, X.index[row])
+                Leak(date, X.index[row], poison, what) for what, date in _differences(clean, poisoned, X.index[row])
             ]
     return LookaheadReport(tuple(X.index[at]), tuple(leaks))
 
 
-def _differences(
-    clean: WalkForward, other: WalkForward, until: pd.Timestamp
-) -> list[tuple[str, pd.Timestamp]]:
+def _differences(clean: WalkForward, other: WalkForward, until: pd.Timestamp) -> list[tuple[str, pd.Timestamp]]:
     """Kinds of results dated up to `until` that differ in any bit, with the first such date."""
     found = []
     failed = [failure.date for failure in other.failures if failure.date <= until]

@@ -196,14 +196,10 @@ def window_sums(tracks: dict[str, pd.Series], windows: pd.Series) -> pd.DataFram
     return sums[(sums > 0.0).all(axis=1) & (lengths >= 0.5 * lengths.median())]
 
 
-def block_starts(
-    n_windows: int, *, n_bootstrap: int, block: int, rng: np.random.Generator
-) -> NDArray[np.intp]:
+def block_starts(n_windows: int, *, n_bootstrap: int, block: int, rng: np.random.Generator) -> NDArray[np.intp]:
     """First windows of the blocks of every bootstrap sample, shape (n_bootstrap, n_blocks)."""
     if block < 1 or n_bootstrap < 100:
-        raise ParameterError(
-            f"block must be at least 1 and n_bootstrap at least 100, got {block} and {n_bootstrap}"
-        )
+        raise ParameterError(f"block must be at least 1 and n_bootstrap at least 100, got {block} and {n_bootstrap}")
     needed = max(MIN_WINDOWS, 4 * block)
     if n_windows < needed:
         raise DataError(
@@ -234,9 +230,7 @@ def ratio_of_sums(
     )
 
 
-def largest_spread(
-    log_volatilities: NDArray[np.float64], draws: NDArray[np.intp], block: int
-) -> NDArray[np.float64]:
+def largest_spread(log_volatilities: NDArray[np.float64], draws: NDArray[np.intp], block: int) -> NDArray[np.float64]:
     """Largest studentised distance over all pairs of columns, by bootstrap sample.
 
     Its quantile in place of a single pair's makes the intervals of all pairs hold at once.

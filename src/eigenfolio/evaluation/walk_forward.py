@@ -256,13 +256,11 @@ def walk_forward(
     return WalkForward(tracks, _diagnostics(models, decided, dates), windows.rename("window"), failures)
 
 
-def _history(
-    values: NDArray[np.float64], index: pd.DatetimeIndex, names: pd.Index, row: int, seen: NDArray[np.intp]
-) -> pd.DataFrame:
-    """The past as a model may see it: a copy, so no view leads back to later rows, and read-only."""
+def _past(values: NDArray[np.float64], row: int, seen: NDArray[np.intp]) -> NDArray[np.float64]:
+    """The past as all models may see it: a copy, so no view leads back to later rows, and read-only."""
     past = values[: row + 1].take(seen, axis=1)  # (row + 1, n_seen)
     past.flags.writeable = False
-    return pd.DataFrame(past, index=index[: row + 1], columns=names[seen], copy=False)
+    return past
 
 
 def _decide(
@@ -276,11 +274,13 @@ def _decide(
 ) -> _Decided:
     """Fit every model on the rows up to `row` and turn it into weights, catching what fails."""
     outcome = _Decided({}, {}, {})
+    past = _past(values, row, seen)
     for name, model in models.items():
         is_portfolio = isinstance(model, BaseOptimization)
         model_books = [OWN_BOOK] if is_portfolio else list(books)
+        X = pd.DataFrame(past, index=index[: len(past)], columns=names[seen], copy=False)  # labels of its own
         try:
-            fitted = clone(model).fit(_history(values, index, names, row, seen))
+            fitted = clone(model).fit(X)
             scalars = _scalars(fitted)
         except Exception as error:  # a failed fold is a recorded result
             outcome.errors.update({(name, book): _words(error) for book in model_books})
@@ -364,9 +364,7 @@ def _diagnostics(
             if name in outcome.diagnostics
         }
         if rows:
-            frames[name] = pd.DataFrame(
-                list(rows.values()), index=pd.DatetimeIndex(list(rows), name=dates.name)
-            )
+            frames[name] = pd.DataFrame(list(rows.values()), index=pd.DatetimeIndex(list(rows), name=dates.name))
     return frames
 
 
@@ -402,25 +400,18 @@ def _track_names(models: Mapping[str, Any], books: Mapping[str, Constraints]) ->
             names.extend((name, book) for book in books)
         else:
             raise ParameterError(
-                f"model {name!r} must be a skfolio BaseCovariance or BaseOptimization, "
-                f"got {type(model).__name__}"
+                f"model {name!r} must be a skfolio BaseCovariance or BaseOptimization, got {type(model).__name__}"
             )
     return names
 
 
 def _check_returns(returns: pd.DataFrame) -> NDArray[np.float64]:
     if not isinstance(returns, pd.DataFrame) or not isinstance(returns.index, pd.DatetimeIndex):
-        raise DataError(
-            "returns must be a DataFrame with a DatetimeIndex, so that dates and names travel along"
-        )
+        raise DataError("returns must be a DataFrame with a DatetimeIndex, so that dates and names travel along")
     if not returns.index.is_monotonic_increasing or not returns.index.is_unique:
-        raise DataError(
-            "the dates of returns must increase without repetition; sort and deduplicate the panel"
-        )
+        raise DataError("the dates of returns must increase without repetition; sort and deduplicate the panel")
     if not returns.columns.is_unique:
-        raise DataError(
-            f"asset names repeat: {sorted(set(returns.columns[returns.columns.duplicated()]))[:5]}"
-        )
+        raise DataError(f"asset names repeat: {sorted(set(returns.columns[returns.columns.duplicated()]))[:5]}")
     values = np.ascontiguousarray(returns.to_numpy(dtype=float))
     if np.isinf(values).any():
         row, column = np.argwhere(np.isinf(values))[0]
@@ -471,7 +462,6 @@ def _eligible_columns(
     empty = np.flatnonzero(~allowed.any(axis=1))
     if empty.size:
         raise DataError(
-            f"no asset is eligible on {decisions[empty[0]].date:%Y-%m-%d}; "
-            f"loosen the coverage rule or start later"
+            f"no asset is eligible on {decisions[empty[0]].date:%Y-%m-%d}; loosen the coverage rule or start later"
         )
     return [np.flatnonzero(row) for row in allowed]

@@ -5,7 +5,8 @@ to `fit`, and apply what they learn there to the last window.
 
 *Average oracle* [1]_: the "oracle" eigenvalues of a past window are the variances of its correlation
 eigenvectors over the following rows, :math:`v_k' C_{next} v_k`. Averaged rank by rank over past windows they
-replace the eigenvalues of the last window's correlation; the trace is kept.
+replace the eigenvalues of the last window's correlation; the trace is kept. With more assets than rows the
+null space of the sample has one mean value, since its vectors are arbitrary.
 
 *Best constant shrinkage*: the one identity intensity for which minimum-variance portfolios of the past
 windows would have been calmest in the rows that followed. It is the control that every learned intensity has
@@ -40,7 +41,8 @@ FloatArray = npt.NDArray[np.float64]
 
 _PAST_COVERAGE = 0.8
 _NEXT_COVERAGE = 0.5
-_SMALLEST_EIGENVALUE = 1e-4  # of a correlation
+_SMALLEST_EIGENVALUE = 1e-4  # of a correlation, after averaging
+_NULL_EIGENVALUE = 1e-10  # of a sample correlation
 
 
 class AverageOracle(CovarianceModel):
@@ -111,17 +113,17 @@ class AverageOracle(CovarianceModel):
         position = (np.arange(n_assets) + 0.5) / n_assets
         total, n_used = np.zeros(n_assets), 0
         for past, following in _past_pairs(self, history):
-            _, vectors = np.linalg.eigh(past.correlation())
+            values, vectors = np.linalg.eigh(past.correlation())
             after = prepare_window(following, assume_centered=self.assume_centered)
-            oracle = np.mean((after.standardised @ vectors) ** 2, axis=0)
+            oracle = _even_in_null_space(np.mean((after.standardised @ vectors) ** 2, axis=0), values)
             if oracle.size != n_assets:  # the rank curve of fewer assets, read at the ranks of all
                 oracle = np.interp(position, (np.arange(oracle.size) + 0.5) / oracle.size, oracle)
             total += oracle * (n_assets / oracle.sum())
             n_used += 1
         self.diagnostics_["n_windows"] = float(n_used)
-        eigenvalues = np.maximum(total / n_used, _SMALLEST_EIGENVALUE)
+        values, vectors = np.linalg.eigh(window.correlation())
+        eigenvalues = np.maximum(_even_in_null_space(total / n_used, values), _SMALLEST_EIGENVALUE)
         self.eigenvalues_ = eigenvalues * (n_assets / eigenvalues.sum())
-        _, vectors = np.linalg.eigh(window.correlation())
         correlation = clean_correlation(vectors, self.eigenvalues_, unit_diagonal=False)
         return correlation_to_covariance(correlation, volatility)
 
@@ -202,6 +204,8 @@ class BestConstantShrinkage(CovarianceModel):
             weights = vectors @ (inverse * toward) / past.volatility[:, None]  # (n_assets, n_intensities)
             weights /= weights.sum(axis=0)
             earned = np.nan_to_num(following, nan=0.0) @ weights
+            if not self.assume_centered:
+                earned -= earned.mean(axis=0)
             realised = np.mean(earned**2, axis=0)
             if (realised > 0.0).all():
                 loss += np.log(realised)
@@ -280,6 +284,14 @@ def _past_pairs(
             f"none of the {len(splits)} past windows has half of the {observed.shape[1]} active assets; "
             "drop late listings, shorten lookback or raise n_windows"
         )
+
+
+def _even_in_null_space(variances: FloatArray, eigenvalues: FloatArray) -> FloatArray:
+    """Variances with one mean value where the sample eigenvalue is zero: the vectors there are arbitrary."""
+    null = eigenvalues <= _NULL_EIGENVALUE
+    if null.any():
+        variances = np.where(null, variances[null].mean(), variances)
+    return variances
 
 
 def _varies(returns: FloatArray) -> npt.NDArray[np.bool_]:

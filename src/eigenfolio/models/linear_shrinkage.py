@@ -151,7 +151,10 @@ class OAS(CovarianceModel):
         alpha = float(np.mean(sample**2))
         squared_mean = (float(np.trace(sample)) / n_assets) ** 2
         denominator = (window.n_observations + 1.0) * (alpha - squared_mean / n_assets)
-        self.shrinkage_ = 1.0 if denominator <= 0.0 else min((alpha + squared_mean) / denominator, 1.0)
+        if n_assets == 1:  # the sample is the target
+            self.shrinkage_ = 0.0
+        else:
+            self.shrinkage_ = 1.0 if denominator <= 0.0 else min((alpha + squared_mean) / denominator, 1.0)
         self.diagnostics_["shrinkage"] = self.shrinkage_
         self.target_ = identity_target(sample)
         return shrink(sample, self.target_, shrinkage=self.shrinkage_)

@@ -32,8 +32,7 @@ IntArray = npt.NDArray[np.int8]
 
 _LOWER, _FREE, _UPPER = -1, 0, 1
 _SMALLEST_PIVOT = 1e-14  # of a correlation: rounding noise of a singular one lies below
-_TOLERANCE = 1e-8  # of the largest marginal variance, when the conditions are verified
-_ROUNDING = 1e-12  # a weight or marginal variance this close to its bound does not violate it
+_TOLERANCE = 1e-8  # of the largest marginal variance held, when the conditions are verified
 _PATIENCE = 5  # block exchanges without fewer violators before the primal method takes over
 
 
@@ -130,13 +129,12 @@ def _capped(block: FloatArray, unconstrained: FloatArray, cap: float) -> FloatAr
     weights, settled = _exchange_blocks(block, unconstrained, cap)
     if not settled:
         weights = _exchange_one_by_one(block, _feasible(weights, cap), cap)
-    weights = np.clip(weights, 0.0, cap)
     _verify(block, weights, cap)
     return weights
 
 
-def _equality_solution(block: FloatArray, status: IntArray, cap: float) -> FloatArray:
-    """Best weights when the assets at a bound stay there and the free ones sum to the rest."""
+def _equality_solution(block: FloatArray, status: IntArray, cap: float) -> tuple[FloatArray, float]:
+    """Best weights when the assets at a bound stay there, and the marginal variance of the free ones."""
     weights = np.where(status == _UPPER, cap, 0.0)
     free = np.flatnonzero(status == _FREE)
     upper = np.flatnonzero(status == _UPPER)
@@ -144,49 +142,49 @@ def _equality_solution(block: FloatArray, status: IntArray, cap: float) -> Float
     inner = block[np.ix_(free, free)]
     if upper.size == 0:
         solution = _solve(inner)
-        weights[free] = solution * (rest / solution.sum())
-        return weights
+        level = rest / float(solution.sum())
+        weights[free] = level * solution
+        return weights, level
     pull = cap * block[np.ix_(free, upper)].sum(axis=1)
     ones, drawn = _solve(inner, np.column_stack([np.ones(free.size), pull])).T
-    level = (rest + drawn.sum()) / ones.sum()
+    level = (rest + float(drawn.sum())) / float(ones.sum())
     weights[free] = level * ones - drawn
-    return weights
+    return weights, level
 
 
-def _marginal(block: FloatArray, weights: FloatArray, status: IntArray) -> tuple[FloatArray, float]:
-    """Marginal variances (Sigma w) and the level that the free ones share."""
+def _marginal(block: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Marginal variances Sigma w, and for each the difference that rounding alone can make."""
     held = np.flatnonzero(weights)
     marginal: FloatArray = block[:, held] @ weights[held]
-    free = status == _FREE
-    return marginal, float(marginal[free].mean())
+    volatility = np.sqrt(np.diag(block))
+    rounding = 4.0 * len(block) * np.finfo(float).eps * float(volatility @ np.abs(weights)) * volatility
+    return marginal, rounding
 
 
 def _exchange_blocks(block: FloatArray, start: FloatArray, cap: float) -> tuple[FloatArray, bool]:
-    """Exchange every violator of a bound or of a multiplier's sign, until there is none."""
+    """Exchange every violator of a bound or of a multiplier's sign, until there is none [1]_."""
     status = np.zeros(len(block), dtype=np.int8)
-    weights, fewest, patience = start, len(block) + 1, _PATIENCE
-    best = start
+    weights, level = start, float(start @ block @ start)
+    best, fewest, patience = start, len(block) + 1, _PATIENCE
     while True:
-        marginal, level = _marginal(block, weights, status)
-        slack = _ROUNDING * float(np.abs(marginal).max())
-        to_lower = (status == _FREE) & (weights < -_ROUNDING * cap)
-        to_upper = (status == _FREE) & (weights > cap * (1.0 + _ROUNDING))
-        to_free = (status == _LOWER) & (marginal < level - slack)
-        to_free |= (status == _UPPER) & (marginal > level + slack)
+        marginal, rounding = _marginal(block, weights)
+        to_lower = (status == _FREE) & (weights < 0.0)
+        to_upper = (status == _FREE) & (weights > cap)
+        to_free = (status == _LOWER) & (marginal < level - rounding)
+        to_free |= (status == _UPPER) & (marginal > level + rounding)
         n_violators = int(to_lower.sum() + to_upper.sum() + to_free.sum())
         if n_violators == 0:
             return weights, True
         if n_violators < fewest:
-            fewest, patience, best = n_violators, _PATIENCE, weights
+            best, fewest, patience = weights, n_violators, _PATIENCE
         else:
             patience -= 1
         if patience == 0:
             return best, False
         status[to_lower], status[to_upper], status[to_free] = _LOWER, _UPPER, _FREE
-        n_upper = int((status == _UPPER).sum())
-        if n_upper * cap >= 1.0 or not (status == _FREE).any():
+        if (status == _UPPER).sum() * cap >= 1.0 or not (status == _FREE).any():
             return best, False
-        weights = _equality_solution(block, status, cap)
+        weights, level = _equality_solution(block, status, cap)
 
 
 def _feasible(weights: FloatArray, cap: float) -> FloatArray:
@@ -218,7 +216,7 @@ def _exchange_one_by_one(block: FloatArray, weights: FloatArray, cap: float) -> 
             if marginal[give] <= marginal[gain]:
                 return weights
             status[[gain, give]] = _FREE
-        goal = _equality_solution(block, status, cap)
+        goal, level = _equality_solution(block, status, cap)
         direction = goal - weights
         free = status == _FREE
         step = np.full(n_assets, np.inf)
@@ -228,28 +226,34 @@ def _exchange_one_by_one(block: FloatArray, weights: FloatArray, cap: float) -> 
         length = float(step.min())
         if length < 1.0:
             blocking = int(step.argmin())
-            weights = weights + length * direction
+            weights = np.clip(weights + length * direction, 0.0, cap)
             status[blocking] = _LOWER if falling[blocking] else _UPPER
             weights[blocking] = 0.0 if falling[blocking] else cap
             continue
         weights = goal
-        marginal, level = _marginal(block, weights, status)
+        marginal, rounding = _marginal(block, weights)
         wrong = np.where(status == _LOWER, level - marginal, np.where(status == _UPPER, marginal - level, 0.0))
+        wrong -= rounding
         worst = int(wrong.argmax())
-        if wrong[worst] <= _ROUNDING * float(np.abs(marginal).max()):
+        if wrong[worst] <= 0.0:
             return weights
         status[worst] = _FREE
     raise _badly_conditioned(float("nan"))
 
 
 def _verify(block: FloatArray, weights: FloatArray, cap: float) -> None:
-    """Raise unless the optimality conditions hold to 1e-8 of the largest marginal variance."""
-    marginal = block @ weights
+    """Raise unless the optimality conditions hold to 1e-8 of the largest marginal variance held.
+
+    Where assets cancel almost exactly, marginal variances are small differences of large terms: what
+    rounding of those terms can make is allowed for.
+    """
+    marginal, rounding = _marginal(block, weights)
     edge = 1e-9 * cap
     can_fall, can_rise = weights > edge, weights < cap - edge
     # No trade from an asset that can fall to one that can rise may lower the variance.
-    gap = float(marginal[can_fall].max() - marginal[can_rise].min())
-    off = max(gap / float(np.abs(marginal).max()), abs(float(weights.sum()) - 1.0))
+    low = float((marginal + 4.0 * rounding)[can_rise].min())
+    gap = float((marginal - 4.0 * rounding)[can_fall].max()) - low
+    off = max(gap / float(np.abs(marginal[can_fall]).max()), abs(float(weights.sum()) - 1.0))
     if not off <= _TOLERANCE:
         raise _badly_conditioned(off)
 

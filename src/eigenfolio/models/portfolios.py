@@ -247,6 +247,8 @@ class MissingSafe(_Portfolio):
     ----------
     optimizer : skfolio.optimization.BaseOptimization
         For example `HierarchicalRiskParity()`; cloned and fitted on the active assets.
+    lookback : int, optional
+        Last rows used; all when None.
     portfolio_params : dict, optional
         Passed to the `Portfolio` that `predict` returns.
     fallback, raise_on_failure
@@ -280,6 +282,7 @@ class MissingSafe(_Portfolio):
         self,
         optimizer: BaseOptimization,
         *,
+        lookback: int | None = None,
         portfolio_params: dict[str, Any] | None = None,
         fallback: Any = None,
         previous_weights: Any = None,
@@ -292,6 +295,7 @@ class MissingSafe(_Portfolio):
             raise_on_failure=raise_on_failure,
         )
         self.optimizer = optimizer
+        self.lookback = lookback
 
     @property
     def needs_previous_weights(self) -> bool:
@@ -303,6 +307,8 @@ class MissingSafe(_Portfolio):
         if not isinstance(self.optimizer, BaseOptimization):
             raise ParameterError(f"optimizer must be a skfolio BaseOptimization, got {type(self.optimizer).__name__}")
         returns, mask = check_returns(self, X, active_mask)
+        if self.lookback is not None:
+            returns = returns[-whole_number("lookback", self.lookback, minimum=2) :]
         active = active_assets(returns, mask)
         optimizer = clone(self.optimizer)
         if self.previous_weights is not None:
@@ -322,5 +328,5 @@ class MissingSafe(_Portfolio):
 def _without_gaps(X: npt.ArrayLike, returns: FloatArray, active: BoolArray) -> pd.DataFrame | FloatArray:
     filled = np.nan_to_num(returns[:, active], nan=0.0)
     if isinstance(X, pd.DataFrame):
-        return pd.DataFrame(filled, index=X.index, columns=X.columns[active])
+        return pd.DataFrame(filled, index=X.index[-len(returns) :], columns=X.columns[active])
     return filled

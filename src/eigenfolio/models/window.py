@@ -51,6 +51,7 @@ BoolArray = npt.NDArray[np.bool_]
 RECENT_ROWS = 21
 """Rows without any return that make an asset inactive, and rows that make a history long enough."""
 
+_ROUNDING = 1e-14
 _VARIANCE_FLOOR = 1e-8  # of the median variance: a ten-thousandth of the median volatility
 
 
@@ -163,6 +164,7 @@ def check_returns(estimator: BaseEstimator, X: Any, active_mask: Any = None) -> 
     """
     labels = (X.index, X.columns) if isinstance(X, pd.DataFrame) else None
     returns: FloatArray = validate_data(estimator, X, dtype=np.float64, ensure_all_finite="allow-nan")
+    returns = np.ascontiguousarray(returns)  # one memory layout, so that equal returns give equal bits
     n_rows = returns.shape[0]
     if n_rows < 2:
         raise DataError(
@@ -277,6 +279,7 @@ def prepare_window(returns: FloatArray, *, lookback: int | None = None, assume_c
         location = filled.mean(axis=0) if complete else filled.sum(axis=0) / seen
         deviations = filled - location if complete else np.where(observed, filled - location, 0.0)
     own = np.einsum("ti,ti->i", deviations, deviations) / seen
+    own[own <= (_ROUNDING * location) ** 2] = 0.0  # a constant column less its mean
     typical = _typical_variance(own, counts, n_rows)
     variance = _prior_led(own, counts, n_rows, typical=typical)
     # Scaling cannot make a variance out of rounding noise: that part stays off the rows.
@@ -406,6 +409,6 @@ def weighted_correlation(
     size = np.sqrt(np.diag(gram))
     still = size <= 1e-6  # ordinary assets are near 1; below this there is rounding noise only
     inverse = np.where(still, 0.0, 1.0 / np.where(still, 1.0, size))
-    correlation = gram * inverse[:, None] * inverse
+    correlation = gram * np.outer(inverse, inverse)
     np.fill_diagonal(correlation, 1.0)
     return correlation

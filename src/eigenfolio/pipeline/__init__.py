@@ -5,15 +5,18 @@ A configuration and a place to write enter; a run folder with its report leaves.
 
 from eigenfolio.pipeline.compare import compare_covariance
 from eigenfolio.pipeline.judge import JudgeOptions, Progress
+from eigenfolio.pipeline.options import CompareOptions, RunOptions
 from eigenfolio.pipeline.prepare import DataOptions, prepare
 from eigenfolio.pipeline.run import Outcome, RunContext, run
 
 __all__ = [
+    "CompareOptions",
     "DataOptions",
     "JudgeOptions",
     "Outcome",
     "Progress",
     "RunContext",
+    "RunOptions",
     "compare_covariance",
     "prepare",
     "run",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from eigenfolio.artifacts import write_run
+from eigenfolio.artifacts import check_writable, write_run
 from eigenfolio.evaluation import verdict
 from eigenfolio.pipeline.judge import Progress, judge, plan_evaluation
 from eigenfolio.pipeline.models import CHAMPION, classical_models
+from eigenfolio.pipeline.options import CompareOptions
 from eigenfolio.pipeline.prepare import prepare
 from eigenfolio.pipeline.run import (
     Outcome,
@@ -20,13 +20,10 @@ from eigenfolio.pipeline.run import (
 )
 from eigenfolio.report import ReportContent, write_report
 
-if TYPE_CHECKING:
-    from eigenfolio.config import CompareConfig
-
 __all__ = ["compare_covariance"]
 
 
-def compare_covariance(config: CompareConfig, context: RunContext, *, progress: Progress) -> Outcome:
+def compare_covariance(config: CompareOptions, context: RunContext, *, progress: Progress) -> Outcome:
     """Walk every closed form forward over the whole panel and compare each with the champion.
 
     Nothing is trained or chosen, so no rows are sealed; the calibrated estimators learn from the rows before each
@@ -34,7 +31,7 @@ def compare_covariance(config: CompareConfig, context: RunContext, *, progress: 
 
     Parameters
     ----------
-    config : CompareConfig
+    config : CompareOptions
     context : RunContext
     progress : Progress
 
@@ -45,6 +42,7 @@ def compare_covariance(config: CompareConfig, context: RunContext, *, progress: 
     ArtifactError
         If the run cannot be written.
     """
+    check_writable(context.folder)
     with progress("Reading and checking", 1) as step:
         prepared = prepare(config.data)
         step()
@@ -54,6 +52,7 @@ def compare_covariance(config: CompareConfig, context: RunContext, *, progress: 
         returns,
         options=options,
         universe=config.universe,
+        membership=prepared.membership,
         first_row=options.lookback + 6 * options.horizon,  # the calibrated estimators need a past to learn from
         n_rows=len(returns),
     )

@@ -13,7 +13,7 @@ from skfolio.moments import BaseCovariance
 from skfolio.optimization import BaseOptimization
 
 from eigenfolio.constraints import UNCONSTRAINED, Constraints
-from eigenfolio.data import CoverageRule, Decision, eligible_assets, plan_decisions
+from eigenfolio.data import CoverageRule, Decision, Membership, eligible_assets, plan_decisions
 from eigenfolio.errors import DataError
 from eigenfolio.evaluation import WalkForward, compare, compare_with_best, performance_table, walk_forward
 
@@ -79,7 +79,13 @@ class Judgement:
 
 
 def plan_evaluation(
-    returns: pd.DataFrame, *, options: JudgeOptions, universe: CoverageRule, first_row: int, n_rows: int
+    returns: pd.DataFrame,
+    *,
+    options: JudgeOptions,
+    universe: CoverageRule,
+    membership: Membership | None = None,
+    first_row: int,
+    n_rows: int,
 ) -> Plan:
     """Plan the decisions among the first `n_rows` rows, none before `first_row`.
 
@@ -90,6 +96,8 @@ def plan_evaluation(
     options : JudgeOptions
     universe : CoverageRule
         Which assets a date may hold.
+    membership : Membership, optional
+        Only assets that are members on the date may be held.
     first_row : int
         First row a decision may be made on.
     n_rows : int
@@ -111,6 +119,8 @@ def plan_evaluation(
         pd.DatetimeIndex(rows.index), rebalance=options.rebalance, lag=options.lag, min_history=history
     )
     eligible = eligible_assets(rows, [decision.row for decision in planned], universe)
+    if membership is not None:
+        eligible &= membership.mask(pd.DatetimeIndex(eligible.index), list(rows.columns))
     counts = eligible.sum(axis=1).to_numpy()
     kept = [i for i, count in enumerate(counts) if count >= universe.min_assets]
     if not kept:
@@ -170,9 +180,7 @@ def judge(
     if reference is None:
         comparison = compare_with_best(result, n_bootstrap=options.n_bootstrap, confidence=options.confidence, rng=rng)
     else:
-        comparison = compare(
-            result, reference, n_bootstrap=options.n_bootstrap, confidence=options.confidence, rng=rng
-        )
+        comparison = compare(result, reference, n_bootstrap=options.n_bootstrap, confidence=options.confidence, rng=rng)
     return Judgement(plan, result, performance_table(result).reset_index(), comparison)
 
 

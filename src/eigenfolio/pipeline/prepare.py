@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from eigenfolio.data import (
@@ -94,24 +95,10 @@ def describe(path: str) -> dict[str, Any]:
     """Summarise a panel: extent, coverage, volatility and correlation, as a whole and by year."""
     panel, _ = prepare_panel(path)
     returns = panel.returns
-    observed = returns.notna()
-    years = []
-    for year, rows in returns.groupby(returns.index.year):
-        seen = rows.notna().sum()
-        kept = rows.loc[:, seen >= 0.8 * len(rows)]
-        correlation = kept.corr().to_numpy() if kept.shape[1] > 1 else np.ones((1, 1))
-        pairs = correlation[np.triu_indices(len(correlation), k=1)]
-        years.append(
-            {
-                "year": int(year),
-                "rows": len(rows),
-                "assets": int((seen > 0).sum()),
-                "missing": f"{1 - rows.loc[:, seen > 0].notna().to_numpy().mean():.1%}",
-                "median_volatility": _percent(kept.std().median() * np.sqrt(252)),
-                "mean_correlation": f"{np.nanmean(pairs):.2f}" if len(pairs) else "-",
-                "equal_weight_return": _percent((1 + rows.mean(axis=1)).prod() - 1),
-            }
-        )
+    active = panel.active_mask.to_numpy()
+    gaps = (active & returns.isna().to_numpy()).sum() / active.sum()
+    calendar = pd.DatetimeIndex(returns.index).year
+    years = [_one_year(int(year), returns[calendar == year]) for year in calendar.unique()]
     return {
         "source": panel.provenance.source,
         "first_row": f"{panel.index[0]:%Y-%m-%d}",
@@ -120,11 +107,29 @@ def describe(path: str) -> dict[str, Any]:
         "assets": panel.n_assets,
         "fields": ", ".join(panel.assets.fields),
         "active_at_the_end": int(panel.active_mask.iloc[-1].sum()),
-        "missing_while_listed": f"{(panel.active_mask & ~observed).to_numpy().sum() / panel.active_mask.to_numpy().sum():.2%}",
-        "median_volatility": _percent(returns.std().median() * np.sqrt(252)),
+        "missing_while_listed": f"{gaps:.2%}",
+        "median_volatility": _percent(float(returns.std().median()) * 252**0.5),
         "fingerprint": panel.fingerprint,
         "steps": "; ".join(panel.provenance.steps) or "none",
         "by_year": years,
+    }
+
+
+def _one_year(year: int, returns: pd.DataFrame) -> dict[str, Any]:
+    """One row of the summary, from the assets quoted on at least 80 % of the year's rows."""
+    seen = returns.notna().sum()
+    listed = returns.loc[:, seen > 0]
+    kept = returns.loc[:, seen >= 0.8 * len(returns)]
+    correlation = kept.corr().to_numpy()
+    pairs = correlation[np.triu_indices(len(correlation), k=1)]
+    return {
+        "year": year,
+        "rows": len(returns),
+        "assets": int((seen > 0).sum()),
+        "missing": _percent(float(listed.isna().to_numpy().mean())),
+        "median_volatility": _percent(float(kept.std().median()) * 252**0.5),
+        "mean_correlation": f"{np.nanmean(pairs):.2f}" if len(pairs) else "-",
+        "equal_weight_return": _percent(float(np.prod(1 + returns.mean(axis=1).to_numpy()) - 1)),
     }
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ import pandas as pd
 from eigenfolio.artifacts import (
     BundleSeries,
     RunRecord,
+    check_writable,
     library_versions,
     run_identifier,
     save_bundle,
@@ -31,13 +32,12 @@ from eigenfolio.evaluation import verdict
 from eigenfolio.learned import NeuralShrinkage
 from eigenfolio.pipeline.judge import Judgement, Progress, judge, plan_evaluation
 from eigenfolio.pipeline.models import CHAMPION, CLOSED_FORM_START, LEARNED, classical_models
+from eigenfolio.pipeline.options import CompareOptions, RunOptions
 from eigenfolio.pipeline.prepare import Prepared, prepare
 from eigenfolio.report import ReportContent, write_report
+from eigenfolio.report.content import Tone
 from eigenfolio.training import TrainedFold, plan_training, train_series
 from eigenfolio.training.shrinkage import FailedFold
-
-if TYPE_CHECKING:
-    from eigenfolio.config import CompareConfig, Config
 
 __all__ = ["Outcome", "RunContext", "run"]
 
@@ -84,12 +84,12 @@ class Outcome:
         }
 
 
-def run(config: Config, context: RunContext, *, progress: Progress) -> Outcome:
+def run(config: RunOptions, context: RunContext, *, progress: Progress) -> Outcome:
     """Train, judge, report and record.
 
     Parameters
     ----------
-    config : Config
+    config : RunOptions
         The resolved configuration.
     context : RunContext
     progress : Progress
@@ -106,6 +106,7 @@ def run(config: Config, context: RunContext, *, progress: Progress) -> Outcome:
     ArtifactError
         If the run cannot be written.
     """
+    check_writable(context.folder)
     with progress("Reading and checking", 1) as step:
         prepared = prepare(config.data)
         step()
@@ -118,6 +119,7 @@ def run(config: Config, context: RunContext, *, progress: Progress) -> Outcome:
         open_returns,
         options=config.evaluation,
         universe=config.universe,
+        membership=prepared.membership,
         first_row=folds[0].last_row,
         n_rows=sealed.n_open,
     )
@@ -192,7 +194,7 @@ def run(config: Config, context: RunContext, *, progress: Progress) -> Outcome:
 
 
 def common_content(
-    prepared: Prepared, config: CompareConfig, context: RunContext, judgement: Judgement
+    prepared: Prepared, config: CompareOptions, context: RunContext, judgement: Judgement
 ) -> dict[str, Any]:
     """The parts of a report that every job with a judgement has."""
     tracks = judgement.result.tracks
@@ -215,7 +217,7 @@ def common_content(
 
 
 def record_of(
-    config: CompareConfig,
+    config: CompareOptions,
     context: RunContext,
     prepared: Prepared,
     judgement: Judgement,
@@ -261,7 +263,7 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
             return bool(value)
         return int(value) if isinstance(value, np.integer) else value
 
-    return [{name: plain(value) for name, value in row.items()} for row in table.to_dict("records")]
+    return [{str(name): plain(value) for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -296,7 +298,7 @@ def failure_sentences(judgement: Judgement, folds: list[FailedFold]) -> list[str
     return sentences
 
 
-def tone(comparison: pd.DataFrame, rival: str) -> str:
+def tone(comparison: pd.DataFrame, rival: str) -> Tone:
     """Whether the long-only evidence against `rival` is good, bad or unclear."""
     rows = comparison[(comparison["rival"] == rival) & comparison["book"].str.startswith("long-only")]
     if len(rows) == 0:
@@ -307,7 +309,7 @@ def tone(comparison: pd.DataFrame, rival: str) -> str:
     return "bad" if row["window_low"] > 0 else "unclear"
 
 
-def _subtitle(prepared: Prepared, config: Config, judgement: Judgement) -> str:
+def _subtitle(prepared: Prepared, config: RunOptions, judgement: Judgement) -> str:
     days = judgement.result.windows.index
     most = int(judgement.plan.eligible.sum(axis=1).max())
     return (

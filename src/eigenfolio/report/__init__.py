@@ -3,7 +3,7 @@
 The page needs no network, no server and nothing beside itself.
 """
 
-from eigenfolio.report.content import ReportContent
+from eigenfolio.report.content import ReportContent, Tone
 from eigenfolio.report.page import write_report
 
-__all__ = ["ReportContent", "write_report"]
+__all__ = ["ReportContent", "Tone", "write_report"]

@@ -37,6 +37,9 @@ _COMPARISON_COLUMNS = (
     "window_high",
     "n_windows",
     "minimum_detectable",
+    "p_adjusted",
+    "confidence",
+    "reference_picked_afterwards",
 )
 
 
@@ -62,13 +65,16 @@ class ReportContent:
         One row per model and book, named by the columns (or index levels) `model` and `book`; the other columns
         are those of `eigenfolio.evaluation.performance_table`, as fractions, not percent.
     comparison : DataFrame or None, default=None
-        Output of `eigenfolio.evaluation.compare`: columns `reference`, `rival`, `book`, `pooled`, `pooled_low`,
-        `pooled_high`, `window_mean`, `window_low`, `window_high`, `n_windows`, `minimum_detectable`; log ratios of
-        the volatility of `reference` to that of `rival`. Further columns are ignored.
+        Output of `eigenfolio.evaluation.compare` or `compare_with_best`, so with one reference in each book (or the
+        learned model among several): columns `reference`, `rival`, `book`, `pooled`, `pooled_low`,
+        `pooled_high`, `window_mean`, `window_low`, `window_high`, `n_windows`, `minimum_detectable`,
+        `p_adjusted`, `confidence`, `reference_picked_afterwards`; log ratios of the volatility of `reference` to that
+        of `rival`. Further columns are ignored.
     returns : mapping of book to mapping of model to Series
         Net simple returns per period with a DatetimeIndex.
     turnover : mapping of book to mapping of model to Series
-        Turnover by decision date, a fraction of NAV.
+        Turnover by decision date, a fraction of NAV. The first above zero is the entry from cash; the figure leaves
+        it out.
     learned : DataFrame or None, default=None
         What the learned model decided: decision date x quantity, e.g. `shrinkage`, `volatility_blend`,
         `weight_identity`.
@@ -108,7 +114,7 @@ class ReportContent:
     Examples
     --------
     >>> content = ReportContent(title="A panel", verdict=["Nothing was compared."])
-    >>> content.books, content.focus
+    >>> content.books, content.focus("long-only")
     ([], None)
     """
 
@@ -144,9 +150,7 @@ class ReportContent:
                 "say in words what was found"
             )
         if self.verdict_tone not in ("good", "bad", "unclear"):
-            raise ParameterError(
-                f"verdict_tone must be 'good', 'bad' or 'unclear', got {self.verdict_tone!r}"
-            )
+            raise ParameterError(f"verdict_tone must be 'good', 'bad' or 'unclear', got {self.verdict_tone!r}")
         _require(self.performance, "performance", ("model", "book"))
         _require(self.comparison, "comparison", _COMPARISON_COLUMNS)
         _require(self.spectrum, "spectrum", ("rank", "sample", "shrunk"))
@@ -154,12 +158,13 @@ class ReportContent:
             _require(history, f"loss_history[{bundle!r}]", ("epoch", "train", "validation"))
         if self.training is not None and len(self.training):
             _require(self.training, "training", ("bundle",))
-        references = set(self.comparison_table["reference"].astype(str))
-        if len(references) > 1 and self.learned_model not in references:
-            raise ParameterError(
-                f"comparison has the references {', '.join(sorted(references))} and learned_model="
-                f"{self.learned_model!r} is none of them; keep one reference"
-            )
+        for book, rows in self.comparison_table.groupby("book"):
+            references = set(rows["reference"].astype(str))
+            if len(references) > 1 and self.learned_model not in references:
+                raise ParameterError(
+                    f"comparison has in book {book!r} the references {', '.join(sorted(references))}, and "
+                    f"learned_model={self.learned_model!r} is none of them; keep one reference"
+                )
         for row in self.data_findings:
             missing = [name for name in ("check", "status", "summary") if name not in row]
             if missing:
@@ -175,15 +180,14 @@ class ReportContent:
         judged = [book for book in found if book != OWN_BOOK]
         return judged or list(found)
 
-    @property
-    def focus(self) -> str | None:
-        """The model in the first colour: the learned one, else the reference of the comparison."""
-        return self.learned_model if self.learned_model is not None else self.reference
+    def focus(self, book: str) -> str | None:
+        """The model in the first colour: the learned one, else the reference of this book."""
+        return self.learned_model if self.learned_model is not None else self.reference(book)
 
-    @property
-    def reference(self) -> str | None:
-        """The model whose comparisons are shown: the learned one, else the only reference there is."""
-        references = {str(name) for name in self.comparison_table["reference"]}
+    def reference(self, book: str) -> str | None:
+        """The model whose comparisons this book shows: the learned one, else its only reference."""
+        table = self.comparison_table
+        references = set(table.loc[table["book"].astype(str) == book, "reference"].astype(str))
         if self.learned_model in references:
             return self.learned_model
         return min(references, default=None)

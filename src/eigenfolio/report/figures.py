@@ -21,6 +21,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from eigenfolio.evaluation import finding
 from eigenfolio.measures import drawdown_path, rolling_volatility, wealth_path
 from eigenfolio.report.content import OWN_BOOK, ReportContent
 
@@ -100,10 +101,12 @@ def weekly(path: pd.Series, *, lowest: bool = False) -> pd.Series:
     """
     if len(path) <= _LONG:
         return path
-    groups = path.groupby(path.index.to_period("W"))
+    dates = pd.DatetimeIndex(path.index)
+    week = dates.to_period("W")
+    last = dates[~week.duplicated(keep="last")]
+    groups = path.groupby(week)
     thin = groups.min() if lowest else groups.last()
-    dates = path.index.to_series().groupby(path.index.to_period("W")).last()
-    return pd.Series(thin.to_numpy(), index=pd.DatetimeIndex(dates.to_numpy()), name=path.name)
+    return pd.Series(thin.to_numpy(), index=last, name=path.name)
 
 
 def book_tracks(
@@ -112,7 +115,7 @@ def book_tracks(
     """The series of one book, then those of models that bring their own weights."""
     own = {} if book == OWN_BOOK else tracks.get(OWN_BOOK, {})
     merged = {**own, **tracks.get(book, {})}
-    rank = {content.focus: 2, content.champion: 1}
+    rank = {content.champion: 1, content.focus(book): 2}
     ordered = sorted(merged, key=lambda model: rank.get(model, 0))  # the important ones are drawn last, on top
     return {model: merged[model].dropna() for model in ordered if len(merged[model].dropna())}
 
@@ -128,7 +131,7 @@ def forest_rows(content: ReportContent, book: str) -> pd.DataFrame:
     """
     table = content.comparison_table
     table = table[table["book"].astype(str) == book]
-    table = table[table["reference"].astype(str) == content.reference]
+    table = table[table["reference"].astype(str) == content.reference(book)]
     rows = pd.DataFrame({"rival": table["rival"].astype(str), "n_windows": table["n_windows"]})
     for ours, theirs in {
         "mean": "window_mean",
@@ -140,12 +143,17 @@ def forest_rows(content: ReportContent, book: str) -> pd.DataFrame:
         "detectable": "minimum_detectable",
     }.items():
         rows[ours] = 100.0 * np.expm1(table[theirs].astype(float))
+    # As in the verdict: the champion was named beforehand, any other rival is one of many.
+    judged = [row for _, row in table.iterrows()]
+    rows["finding"] = [finding(row, adjusted=row["rival"] != content.champion) for row in judged]
     rows = rows[np.isfinite(rows["mean"])]
-    rows["finding"] = np.select(
-        [rows["mean_high"] < 0, rows["mean_low"] > 0], ["calmer", "rougher"], "undecided"
-    )
     rows["first"] = rows["rival"] == content.champion
     return rows.sort_values(["first", "mean"], ascending=False, ignore_index=True).drop(columns="first")
+
+
+def records(table: pd.DataFrame) -> list[Any]:
+    """The rows of a table, each with its columns as attributes."""
+    return list(table.itertuples(index=False))
 
 
 def signed(value: float, digits: int = 2) -> str:
@@ -168,15 +176,21 @@ def forest_figure(content: ReportContent, book: str) -> go.Figure | None:
         f"[{signed(row.mean_low)}, {signed(row.mean_high)}]<br>pooled days {signed(row.pooled)} % "
         f"[{signed(row.pooled_low)}, {signed(row.pooled_high)}]<br>{row.n_windows} windows, "
         f"detectable from {row.detectable:.2f} %"
-        for row in rows.itertuples()
+        for row in records(rows)
     ]
     figure = go.Figure()
-    for row, at in zip(rows.itertuples(), y, strict=True):
+    for row, at in zip(records(rows), y, strict=True):
         if np.isfinite(row.detectable):
             figure.add_shape(
-                type="rect", x0=max(-row.detectable, ends[0]), x1=min(row.detectable, ends[1]), y0=at - 0.36, y1=at + 0.36, fillcolor=BAND, line_width=0,
+                type="rect",
+                x0=max(-row.detectable, ends[0]),
+                x1=min(row.detectable, ends[1]),
+                y0=at - 0.36,
+                y1=at + 0.36,
+                fillcolor=BAND,
+                line_width=0,
                 layer="below",
-            )  # fmt: skip
+            )
     for name, shift, width, size in (("pooled", -0.17, 1.2, 6), ("mean", 0.12, 2.6, 10)):
         figure.add_trace(_intervals(rows, name, y + shift, ends, width))
         value = rows[name].to_numpy()
@@ -197,9 +211,7 @@ def forest_figure(content: ReportContent, book: str) -> go.Figure | None:
             )
         )
     figure.add_trace(go.Scatter(x=[None], y=[0.0], yaxis="y2", hoverinfo="skip"))
-    numbers = [
-        f"{signed(r.mean)} % [{signed(r.mean_low)}, {signed(r.mean_high)}]" for r in rows.itertuples()
-    ]
+    numbers = [f"{signed(r.mean)} % [{signed(r.mean_low)}, {signed(r.mean_high)}]" for r in records(rows)]
     names = [
         f'<span style="color:{CHAMPION}"><b>{_wrapped(rival)}</b></span>'
         if rival == content.champion
@@ -252,14 +264,10 @@ def _forest_range(rows: pd.DataFrame) -> tuple[float, float]:
     return min(low, -0.12 * span) - 0.05 * span, max(high, 0.12 * span) + 0.05 * span
 
 
-def _intervals(
-    rows: pd.DataFrame, name: str, y: np.ndarray, ends: tuple[float, float], width: float
-) -> go.Scatter:
+def _intervals(rows: pd.DataFrame, name: str, y: np.ndarray, ends: tuple[float, float], width: float) -> go.Scatter:
     low, high = (rows[f"{name}_{end}"].clip(*ends).to_numpy() for end in ("low", "high"))
     x = np.column_stack([low, high, np.full(len(rows), np.nan)]).ravel()  # NaN lifts the pen
-    return go.Scatter(
-        x=x, y=np.repeat(y, 3), mode="lines", line={"color": INK, "width": width}, hoverinfo="skip"
-    )
+    return go.Scatter(x=x, y=np.repeat(y, 3), mode="lines", line={"color": INK, "width": width}, hoverinfo="skip")
 
 
 def equity_figure(content: ReportContent, book: str) -> go.Figure | None:
@@ -272,17 +280,15 @@ def equity_figure(content: ReportContent, book: str) -> go.Figure | None:
     for i, (model, returns) in enumerate(tracks.items()):
         path = weekly(wealth_path(returns))
         low, high = min(low, path.min()), max(high, path.max())
-        figure.add_trace(_line(content, model, i, path, ".2f", own=_is_own(content, model, book)), row=1, col=1)
+        figure.add_trace(_line(content, book, model, i, path, ".2f", own=_is_own(content, model, book)), row=1, col=1)
         depth = 100.0 * weekly(drawdown_path(returns), lowest=True)
         figure.add_trace(
-            _line(content, model, i, depth, ".1f", " %", own=_is_own(content, model, book)), row=2, col=1
+            _line(content, book, model, i, depth, ".1f", " %", own=_is_own(content, model, book)), row=2, col=1
         )
     _style(figure, height=540)
     if high > 3.0 * low > 0:
         ticks = 2.0 ** np.arange(np.floor(np.log2(low)), np.ceil(np.log2(high)) + 1)
-        figure.update_yaxes(
-            type="log", tickvals=ticks, ticktext=[f"{t:g}" for t in ticks], row=1, col=1
-        )
+        figure.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{t:g}" for t in ticks], row=1, col=1)
     figure.update_yaxes(ticksuffix=" %", row=2, col=1)
     return figure
 
@@ -305,17 +311,17 @@ def rolling_volatility_figure(content: ReportContent, book: str) -> go.Figure | 
     paths = {model: path for model, path in paths.items() if len(path) > 1}
     if not paths:
         return None
-    focus, champion = content.focus, content.champion
+    focus, champion = content.focus(book), content.champion
     both = focus != champion and focus in paths and champion in paths
-    titles = [f"Volatility over the last {n_rows} rows, annualised"]
+    titles = [f"Volatility over {n_rows} rows, annualised"]
     if both:
-        titles.append(f"The same, {escape(_short(str(focus)))} against {escape(_short(str(champion)))}")
+        titles.append(f"{escape(_short(str(focus)))} relative to the champion")
     figure = _panels(titles, [0.62, 0.38] if both else [1.0])
     for i, (model, path) in enumerate(paths.items()):
-        figure.add_trace(_line(content, model, i, 100.0 * weekly(path), ".2f", " %"), row=1, col=1)
+        figure.add_trace(_line(content, book, model, i, 100.0 * weekly(path), ".2f", " %"), row=1, col=1)
     if both:
         ratio = (100.0 * (paths[str(focus)] / paths[str(champion)] - 1.0)).dropna()
-        line = _line(content, str(focus), 0, weekly(ratio), "+.2f", " %")
+        line = _line(content, book, str(focus), 0, weekly(ratio), "+.2f", " %")
         line.update(fill="tozeroy", fillcolor="rgba(80, 140, 200, 0.14)", line_width=1.6)
         figure.add_trace(line, row=2, col=1)
     _style(figure, height=520 if both else 340)
@@ -334,12 +340,13 @@ def turnover_span(content: ReportContent, book: str) -> int:
 def turnover_figure(content: ReportContent, book: str) -> go.Figure | None:
     """Turnover by decision, smoothed over a year of months where there are enough."""
     span = turnover_span(content, book)
-    title = f"Turnover per rebalance, mean of the last {span}" if span > 1 else "Turnover per rebalance"
-    figure = _panels([f"{title}, % of NAV"], [1.0])
+    title = f"Turnover, mean of {span} rebalances" if span > 1 else "Turnover per rebalance"
+    figure = _panels([title], [1.0])
     for i, (model, series) in enumerate(book_tracks(content, content.turnover, book).items()):
-        path = (100.0 * series.rolling(span).mean()).dropna()
+        entry = int((series > 0).to_numpy().argmax())
+        path = (100.0 * series.iloc[entry + 1 :].rolling(span).mean()).dropna()
         if len(path) > 1:
-            figure.add_trace(_line(content, model, i, path, ".1f", " %", own=_is_own(content, model, book)))
+            figure.add_trace(_line(content, book, model, i, path, ".1f", " %", own=_is_own(content, model, book)))
     if not figure.data:
         return None
     _style(figure, height=320)
@@ -395,7 +402,7 @@ def learned_figures(content: ReportContent) -> list[go.Figure]:
         if columns is intensities or columns is weights or columns is shares:
             figure.update_yaxes(range=[-0.02, 1.02])
         for date in _bundle_ends(content, table.index):
-            figure.add_vline(x=date, line={"color": ZERO, "width": 1, "dash": "dot"}, layer="below")
+            figure.add_vline(x=date, line={"color": ZERO, "width": 1, "dash": "dot"}, layer="between")
         if len(lines) > 1:
             figure.update_layout(showlegend=True, legend=_LEGEND)
         figures.append(figure)
@@ -434,7 +441,7 @@ def spectrum_figure(content: ReportContent) -> go.Figure | None:
             y=np.log10(high), yanchor="top", showarrow=False, font={"size": 12, "color": FAINT_INK},
         )  # fmt: skip
     figure.update_yaxes(type="log", **_log_ticks(table[["sample", "shrunk"]].to_numpy()))
-    figure.update_xaxes(title={"text": "rank, largest first", "font": {"size": 12}})
+    figure.update_xaxes(title={"text": "rank, largest first", "font": {"size": 12}}, range=[0, len(table) + 1])
     figure.update_layout(showlegend=True, legend=_LEGEND)
     return figure
 
@@ -445,22 +452,22 @@ def training_figures(content: ReportContent) -> list[go.Figure]:
     if not histories:
         return []
     starts = _starts(content, histories)
-    if starts is None:
-        unit, digits = "loss", ".4g"
-    else:
-        relative = all(value > 0 for value in starts.values())
-        unit, digits = (
-            ("% above the classical start's validation loss", "+.2f")
-            if relative
-            else ("minus the classical start's validation loss", "+.4g")
-        )
+    first = {name: float(h["train"].dropna().iloc[0]) for name, h in histories.items() if h["train"].notna().any()}
+    zeros: dict[str, dict[str, float]] = {"train": first, "validation": starts or {}}
+    relative = all(zero > 0 for zero in (*first.values(), *(starts or {}).values()))
+    change, digits = ("%", "+.2f") if relative else ("change", "+.4g")
+    titles = {"train": f"Training loss, {change} from its first value"}
+    titles["validation"] = f"Validation loss, {change} from the classical start"
+    if starts is None:  # levels of training and validation are compared as they are
+        titles, digits = {"train": "Training loss", "validation": "Validation loss"}, ".4g"
     figures = []
-    for column, title in (("train", "Training"), ("validation", "Validation")):
-        figure = _panels([f"{title} loss, {unit}"], [1.0])
+    for column, title in titles.items():
+        figure = _panels([title], [1.0])
         for i, (name, history) in enumerate(histories.items()):
             values = history[column].to_numpy(dtype=float)
             if starts is not None:
-                values = 100.0 * (values / starts[name] - 1.0) if relative else values - starts[name]
+                zero = zeros[column].get(name, np.nan)
+                values = 100.0 * (values / zero - 1.0) if relative else values - zero
             shade = SEQUENCE[-1] if len(histories) == 1 else SEQUENCE[round(i * 7 / (len(histories) - 1))]
             figure.add_trace(
                 go.Scatter(
@@ -511,9 +518,17 @@ def _is_own(content: ReportContent, model: str, book: str) -> bool:
 
 
 def _line(
-    content: ReportContent, model: str, i: int, path: pd.Series, digits: str, unit: str = "", *, own: bool = False
+    content: ReportContent,
+    book: str,
+    model: str,
+    i: int,
+    path: pd.Series,
+    digits: str,
+    unit: str = "",
+    *,
+    own: bool = False,
 ) -> go.Scatter:
-    if model == content.focus:
+    if model == content.focus(book):
         colour, width, role = FOCUS, 2.2, "focus"
     elif model == content.champion:
         colour, width, role = CHAMPION, 1.8, "champion"
@@ -535,15 +550,13 @@ def _panels(titles: list[str], heights: list[float]) -> go.Figure:
         rows=len(titles), cols=1, shared_xaxes=True, row_heights=heights, vertical_spacing=0.13,
         subplot_titles=titles,
     )  # fmt: skip
-    figure.update_annotations(
-        x=0, xanchor="left", yshift=4, font={"size": 13, "color": FAINT_INK, "weight": 600}
-    )
+    figure.update_annotations(x=0, xanchor="left", yshift=4, font={"size": 13, "color": FAINT_INK, "weight": 600})
     return figure
 
 
 def _style(figure: go.Figure, *, height: int, top: int = 34) -> None:
     figure.update_layout(
-        template={},
+        template=go.layout.Template(),
         height=height,
         margin={"l": 8, "r": 8, "t": top, "b": 30, "pad": 4},
         paper_bgcolor="rgba(0,0,0,0)",

@@ -7,6 +7,7 @@
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const fine = window.matchMedia("(pointer: fine)");
   const PICKED = "#00865f";
+  const PAPER = 680; // pixels that fit between the margins of A4 and letter
   let printing = false;
   let picked = null;
 
@@ -35,12 +36,16 @@
       }
     }
     const { data, layout } = themed(spec);
-    const narrow = node.clientWidth < 560;
+    layout.width = printing ? PAPER : node.clientWidth;
+    const narrow = layout.width < 560;
     layout.hoverlabel.bgcolor = getComputedStyle(document.body).getPropertyValue("--card").trim();
     layout.dragmode = fine.matches && !narrow ? "zoom" : false;
     if (narrow) {
       layout.font.size = 12;
-      if (layout.yaxis2?.overlaying) layout.yaxis2.showticklabels = false;
+      if (layout.yaxis2?.overlaying) {
+        layout.yaxis2.showticklabels = false;
+        layout.annotations = layout.annotations.slice(0, -1); // the heading of those labels
+      }
       if (layout.legend) Object.assign(layout.legend, { x: 0, xanchor: "left", y: -0.18, yanchor: "top" });
     }
     Plotly.react(node, data, layout, { displayModeBar: false });
@@ -66,11 +71,11 @@
   };
   all(".pick").forEach((b) => b.addEventListener("click", () => pick(b.dataset.model)));
 
-  // Numbers first descending, names first ascending; cells without a value stay at the end.
+  // A first click brings the better end to the top; cells without a value stay at the end.
   const sort = (table, column) => {
     const head = table.tHead.rows[0].cells;
     const before = head[column].getAttribute("aria-sort");
-    const first = column === 0 ? "ascending" : "descending";
+    const first = head[column].dataset.first;
     const order = before === null ? first : before === "ascending" ? "descending" : "ascending";
     const sign = order === "ascending" ? 1 : -1;
     const key = (row) => row.cells[column].dataset.key;
@@ -88,7 +93,7 @@
       button.addEventListener("click", () => sort(table, column))));
 
   const resized = new ResizeObserver((entries) => entries.forEach(({ target }) => {
-    if (target.clientWidth && target.dataset.width && target.clientWidth !== Number(target.dataset.width)) draw(target);
+    if (!printing && target.clientWidth && target.dataset.width && target.clientWidth !== Number(target.dataset.width)) draw(target);
   }));
   all(".plot").forEach((node) => resized.observe(node));
   dark.addEventListener("change", drawAll);

@@ -34,9 +34,17 @@ _COLUMNS: dict[str, tuple[str, str, float, int, str, str]] = {
     "sharpe_ratio": ("Sharpe", "", 1, 2, "high", "annualised mean over volatility; no risk-free rate is taken off"),
     "sortino_ratio": ("Sortino", "", 1, 2, "high", "annualised mean over downside deviation"),
     "max_drawdown": ("Max. drawdown", "%", 100, 1, "shallow", "deepest loss from a previous high"),
-    "turnover": ("Turnover", "% a time", 100, 1, "low", "half the sum of absolute trades over NAV, mean of the rebalances"),
+    "turnover": (
+        "Turnover",
+        "% a time",
+        100,
+        1,
+        "low",
+        "half the sum of absolute trades over NAV, mean of the rebalances",
+    ),
     "gross_exposure": ("Gross", "\u00d7 NAV", 1, 2, "", "mean sum of absolute weights"),
     "annualized_cost": ("Cost", "% p.a.", 100, 2, "low", "trading cost per year"),
+    "n_failures": ("Failures", "dates", 1, 0, "", "decisions that could not be made; the weights were kept"),
     "cost": ("Cost", "% of NAV", 100, 2, "low", "trading cost"),
 }
 _TRAINING = {
@@ -140,6 +148,10 @@ def render_report(content: ReportContent) -> str:
             "name": book,
             "forest": keep(f"forest-{i}", figures.forest_figure(content, book)),
             "forest_rows": _forest_table(content, book),
+            "focus": content.focus(book),
+            "reference": content.reference(book),
+            "picked": _picked(content, book),
+            "legend": _legend(content, book),
             "table": _performance(content, book),
             "equity": keep(f"equity-{i}", figures.equity_figure(content, book)),
             "volatility": keep(f"volatility-{i}", figures.rolling_volatility_figure(content, book)),
@@ -153,8 +165,7 @@ def render_report(content: ReportContent) -> str:
         tone=_TONES[content.verdict_tone],
         books=books,
         keys=_key_figures(content),
-        legend=_legend(content),
-        n_windows=_n_windows(content),
+        confidence=_confidence(content),
         learned=[
             keep(f"learned-{i}", figure)
             for i, figure in enumerate(figures.learned_figures(content) if content.learned_model else [])
@@ -234,6 +245,7 @@ def _performance(content: ReportContent, book: str) -> dict[str, Any] | None:
     if not len(table):
         return None
     names = [c for c in table.columns if c not in ("model", "book") and table[c].notna().any()]
+    names = [c for c in names if c != "n_failures" or table[c].any()]
     columns = []
     for name in names:
         heading, unit, factor, digits, better, meaning = _COLUMNS.get(
@@ -250,39 +262,47 @@ def _performance(content: ReportContent, book: str) -> dict[str, Any] | None:
             }
             for value in values
         ]
-        columns.append({"heading": heading, "unit": unit, "meaning": meaning, "cells": cells})
+        first = "ascending" if better in ("low", "shallow") else "descending"
+        columns.append({"heading": heading, "unit": unit, "meaning": meaning, "first": first, "cells": cells})
     rows = [
         {
             "model": str(row.model),
-            "role": _role(content, str(row.model)),
+            "role": _role(content, book, str(row.model)),
             "own": str(row.book) == OWN_BOOK and book != OWN_BOOK,
             "cells": [column["cells"][i] for column in columns],
         }
         for i, row in enumerate(table[["model", "book"]].itertuples())
     ]
     rank = {"focus": 0, "champion": 1, "other": 2}
-    rows.sort(key=lambda row: rank[row["role"]])
+    rows.sort(key=lambda row: rank[str(row["role"])])
     return {"columns": columns, "rows": rows}
 
 
-def _role(content: ReportContent, model: str) -> str:
-    if model == content.focus:
+def _role(content: ReportContent, book: str, model: str) -> str:
+    if model == content.focus(book):
         return "focus"
     return "champion" if model == content.champion else "other"
 
 
-def _legend(content: ReportContent) -> list[dict[str, str]]:
-    shown = {model for tracks in content.returns.values() for model in tracks}
-    shown |= set(content.performance_table["model"].astype(str))
+def _legend(content: ReportContent, book: str) -> list[dict[str, str]]:
+    shown = figures.book_tracks(content, content.returns, book)
+    focus = content.focus(book)
     entries = []
-    if content.focus in shown:
-        note = "learned" if content.learned_model else "reference"
-        entries.append({"role": "focus", "name": str(content.focus), "note": note})
-    if content.champion in shown and content.champion != content.focus:
-        entries.append({"role": "champion", "name": str(content.champion), "note": "champion to beat"})
-    if len(shown) > len(entries):
-        entries.append({"role": "other", "name": f"{len(shown) - len(entries)} others", "note": ""})
+    if focus in shown:
+        note = "learned" if content.learned_model else "calmest" if _picked(content, book) else "reference"
+        entries.append({"role": "focus", "name": str(focus), "note": note})
+    if content.champion in shown and content.champion != focus:
+        entries.append({"role": "champion", "name": content.champion, "note": "champion to beat"})
+    n_others = len(shown) - len(entries)
+    if n_others:
+        entries.append({"role": "other", "name": "1 other" if n_others == 1 else f"{n_others} others", "note": ""})
     return entries
+
+
+def _picked(content: ReportContent, book: str) -> bool:
+    """Whether the reference of this book was picked after the fact."""
+    table = content.comparison_table
+    return bool(table.loc[table["book"].astype(str) == book, "reference_picked_afterwards"].any())
 
 
 def _key_figures(content: ReportContent) -> list[dict[str, Any]]:
@@ -290,10 +310,11 @@ def _key_figures(content: ReportContent) -> list[dict[str, Any]]:
     keys = []
     for book in content.books:
         rows = figures.forest_rows(content, book)
-        for row in rows[rows["rival"] == content.champion].itertuples():
+        for row in figures.records(rows[rows["rival"] == content.champion]):
             keys.append(
                 {
                     "book": book,
+                    "reference": content.reference(book),
                     "value": figures.signed(row.mean),
                     "interval": f"{figures.signed(row.mean_low)} to {figures.signed(row.mean_high)}",
                     "n_windows": row.n_windows,
@@ -316,13 +337,13 @@ def _forest_table(content: ReportContent, book: str) -> list[dict[str, Any]]:
             "n_windows": row.n_windows,
             "finding": row.finding,
         }
-        for row in figures.forest_rows(content, book).itertuples()
+        for row in figures.records(figures.forest_rows(content, book))
     ]
 
 
-def _n_windows(content: ReportContent) -> str:
-    counts = sorted({int(n) for n in content.comparison_table["n_windows"].dropna()})
-    return "" if not counts else f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+def _confidence(content: ReportContent) -> str:
+    levels = {f"{100 * level:.3g}" for level in content.comparison_table["confidence"]}
+    return f"{levels.pop()} % interval" if len(levels) == 1 else "interval"
 
 
 def _training(table: pd.DataFrame) -> dict[str, Any] | None:

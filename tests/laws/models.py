@@ -1,0 +1,59 @@
+"""Every estimator of the package, by name: the list over which the laws run.
+
+A model that is not listed here fails `test_every_public_estimator_is_listed`. Lookbacks are short, so that
+a small panel serves all.
+"""
+
+from random_bundles import random_bundle
+from skfolio.optimization import HierarchicalRiskParity
+
+from eigenfolio.artifacts import BundleSeries
+from eigenfolio.learned import NeuralShrinkage
+from eigenfolio.models import (
+    OAS,
+    AverageOracle,
+    BestConstantShrinkage,
+    EqualWeight,
+    EWMACovariance,
+    IEWMACovariance,
+    InverseVolatility,
+    LedoitWolf,
+    MinimumVariance,
+    MissingSafe,
+    QuadraticInverseShrinkage,
+    SampleCovariance,
+    champion_covariance,
+)
+
+CLOSED_FORMS = {
+    "sample": SampleCovariance(),
+    "ledoit_wolf_identity": LedoitWolf(),
+    "ledoit_wolf_correlation": LedoitWolf(on="correlation"),
+    "ledoit_wolf_constant_correlation": LedoitWolf(target="constant_correlation"),
+    "ledoit_wolf_single_factor": LedoitWolf(target="single_factor", lookback=100),
+    "oas": OAS(),
+    "qis": QuadraticInverseShrinkage(),
+    "qis_correlation": QuadraticInverseShrinkage(on="correlation", lookback=100),
+    "champion": champion_covariance(lookback=100),
+    "ewma": EWMACovariance(),
+    "iewma": IEWMACovariance(),
+    "average_oracle": AverageOracle(lookback=60, horizon=21, n_windows=3),
+    "average_oracle_ewma": AverageOracle(lookback=60, horizon=21, n_windows=3, volatility="ewma", half_life=21.0),
+    "best_constant_shrinkage": BestConstantShrinkage(lookback=60, horizon=21, n_windows=3),
+    "equal_weight": EqualWeight(),
+    "inverse_volatility": InverseVolatility(),
+    "inverse_volatility_ewma": InverseVolatility(half_life=21.0),
+    "minimum_variance": MinimumVariance(LedoitWolf(), max_weight=0.5),
+    "minimum_variance_unconstrained": MinimumVariance(long_only=False),
+    "hierarchical_risk_parity": MissingSafe(HierarchicalRiskParity()),
+}
+
+LEARNED = {
+    "neural_shrinkage_untrained": NeuralShrinkage(lookback=100),
+    "neural_shrinkage_series": NeuralShrinkage(
+        BundleSeries((random_bundle(through="2014-12-31", seed=1), random_bundle(through="2015-10-30", seed=2))),
+        lookback=100,
+    ),
+}
+
+ALL_MODELS = {**CLOSED_FORMS, **LEARNED}
