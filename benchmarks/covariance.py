@@ -1,6 +1,7 @@
 """Time of every covariance estimator as a ratio to one symmetric eigendecomposition of the same size.
 
-Run as ``python benchmarks/covariance.py``; about half a minute. One BLAS thread, CPU seconds, median of several fits. Minimum-variance weights (5 % cap) are timed on the champion.
+Run as ``python benchmarks/covariance.py``; about half a minute. One BLAS thread, CPU seconds, median of
+several fits. Minimum-variance weights are timed on the champion.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -72,12 +74,12 @@ def main() -> None:
     for shape, x in panels.items():
         covariance = np.cov(x.T)
         repeats = 5 if shape[0] > 300 else 21
-        base[shape] = median_seconds(lambda c=covariance: np.linalg.eigh(c), repeats=repeats)
+        base[shape] = median_seconds(partial(np.linalg.eigh, covariance), repeats=repeats)
     print(f"{'one eigh':36}" + "".join(f"{1e3 * base[s]:8.2f} ms {'':7}" for s in SHAPES))
     for name, model in MODELS.items():
         cells = []
         for shape, x in panels.items():
-            seconds = median_seconds(lambda m=model, x=x: m.fit(x), repeats=3 if shape[0] > 300 else 11)
+            seconds = median_seconds(partial(model.fit, x), repeats=3 if shape[0] > 300 else 11)
             cells.append(f"{1e3 * seconds:8.2f} ms {seconds / base[shape]:5.2f}x ")
         print(f"{name:36}" + "".join(cells))
     for book in (Constraints(max_weight=0.05), UNCONSTRAINED):
@@ -85,7 +87,7 @@ def main() -> None:
         for shape, x in panels.items():
             covariance = champion_covariance().fit(x).covariance_
             seconds = median_seconds(
-                lambda c=covariance, b=book: minimum_variance_weights(c, b), repeats=3 if shape[0] > 300 else 11
+                partial(minimum_variance_weights, covariance, book), repeats=3 if shape[0] > 300 else 11
             )
             cells.append(f"{1e3 * seconds:8.2f} ms {seconds / base[shape]:5.2f}x ")
         print(f"{'weights, ' + book.name:36}" + "".join(cells))

@@ -67,16 +67,16 @@ def test_the_coverage_rule_gives_170_month_starts_on_the_3773_rows_of_2010_to_20
     assert (calendar[0], calendar[-1]) == (pd.Timestamp("2010-11-01"), pd.Timestamp("2024-12-02"))
 
 
-def test_eligibility_equals_the_rule_read_aloud(patchy):
-    rule = CoverageRule(min_rows=100, lookback=126)
-    rows = [0, 50, 125, 126, 300, 699]
+@pytest.mark.parametrize("min_rows", [100, 120])
+def test_eligibility_equals_the_rule_read_aloud(patchy, min_rows):
+    rows = list(range(0, 700, 2))
     slow = []
     for row in rows:
         window = patchy.iloc[max(0, row + 1 - 126) : row + 1]
         recent = patchy.iloc[max(0, row - 20) : row + 1]
-        slow.append((window.notna().sum() >= 100) & recent.notna().any())
+        slow.append((window.notna().sum() >= min_rows) & recent.notna().any())
     expected = pd.DataFrame(slow, index=patchy.index[rows])
-    assert_frame_equal(eligible_assets(patchy, rows, rule), expected)
+    assert_frame_equal(eligible_assets(patchy, rows, CoverageRule(min_rows=min_rows, lookback=126)), expected)
 
 
 def test_eligibility_does_not_change_when_the_future_does(patchy):

@@ -216,6 +216,12 @@ def test_independent_assets_are_not_called_foreign():
     assert status(panel, "inverse or unrelated")[0] == "ok"
 
 
+def test_an_asset_is_not_related_to_the_market_by_being_a_part_of_it(prices):
+    loud = 100 * np.exp(np.random.default_rng(0).normal(0, 0.03, len(prices)).cumsum())
+    found = check_panel(prices.iloc[:, :8].assign(gold=loud)).find("inverse or unrelated")
+    assert found.assets == ("gold",)
+
+
 def test_a_market_series_with_holes_is_reported(prices):
     vix = prices.mean(axis=1).rename("vix").iloc[::2]
     assert check_panel(Panel.from_prices(prices, market=vix)).find("market series").status == "warning"

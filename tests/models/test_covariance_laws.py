@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from skfolio.model_selection import covariance_forecast_evaluation
 from skfolio.moments import EWMu
 from skfolio.optimization import MeanRisk
@@ -50,7 +52,15 @@ MODELS = {
     "best_constant": BestConstantShrinkage(**SHORT),
 }
 CALIBRATED = {"average_oracle", "average_oracle_ewma", "best_constant"}
-PUBLISHED_UNRESTORED = {"qis", "qis_correlation_ewma", "average_oracle", "average_oracle_ewma"}
+VARIANCES_KEPT = {
+    "sample",
+    "ledoit_wolf_correlation",
+    "constant_correlation",
+    "single_factor",
+    "single_factor_correlation",
+    "qis_correlation",
+    "best_constant",
+}
 
 
 @pytest.fixture(params=MODELS, ids=str)
@@ -197,14 +207,11 @@ def test_a_lookback_that_is_no_window_is_refused(model, returns, lookback):
         model.set_params(lookback=lookback).fit(returns)
 
 
-def test_variances_are_those_of_the_stated_volatility(model, returns, request):
-    if request.node.callspec.params["model"] not in {"ledoit_wolf", "oas"} | PUBLISHED_UNRESTORED | {
-        "champion",
-        "ewma",
-        "iewma",
-    }:
-        expected = returns.tail(model.lookback or len(returns)).var(ddof=0)
-        np.testing.assert_allclose(np.diag(model.fit(returns).covariance_), expected, rtol=1e-9)
+@pytest.mark.parametrize("name", sorted(VARIANCES_KEPT))
+def test_variances_are_those_of_the_window(returns, name):
+    model = clone(MODELS[name]).fit(returns)
+    expected = returns.tail(model.lookback or len(returns)).var(ddof=0)
+    np.testing.assert_allclose(np.diag(model.covariance_), expected, rtol=1e-9)
 
 
 def test_score_and_mahalanobis_work_with_inactive_assets(model, returns):
@@ -242,6 +249,17 @@ def test_a_mask_is_routed_through_skfolios_prior(returns):
 def test_skfolios_forecast_evaluation_runs(returns, name):
     summary = covariance_forecast_evaluation(clone(MODELS[name]), returns, train_size=200, test_size=40).summary()
     assert np.isfinite(summary["mean"].astype(float)).all()
+
+
+@given(n_rows=st.integers(2, 40), n_assets=st.integers(1, 30), spread=st.floats(0, 2), seed=st.integers(0, 9999))
+@settings(max_examples=60, deadline=None)
+def test_any_window_leads_to_both_books(n_rows, n_assets, spread, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n_rows, n_assets)) + rng.standard_normal((n_rows, 1))
+    x *= 0.01 * np.exp(rng.normal(0, spread, n_assets))
+    x[:, -1] = rng.choice([-1.0, 1.0, 0.5]) * x[:, 0]
+    for name in ("sample", "ledoit_wolf", "single_factor", "qis", "champion", "iewma"):
+        assert_usable(clone(MODELS[name]).fit(x).covariance_)
 
 
 def test_the_condition_of_a_short_sample_is_reported(make_market):

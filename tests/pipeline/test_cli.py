@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -79,6 +80,26 @@ def test_a_run_leaves_a_report_a_record_and_bundles_that_load(finished):
     page = (run / "report.html").read_text()
     assert said["verdict"][0].split(":")[0][:40] in page
     assert pd.read_parquet(run / "returns.parquet").index.max() < sealed_from
+
+
+def test_the_record_names_the_commit_of_the_code(finished):
+    folder, said = finished
+    root = Path(__file__).parents[2]
+    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
+    commit = load_run(folder / said["folder"]).git_commit
+    if asked.returncode:
+        assert commit is None  # not a repository
+    else:
+        assert commit.removesuffix("+changes") == asked.stdout.strip()
+
+
+def test_the_python_of_the_readme_runs_on_what_a_run_leaves(finished):
+    folder, _ = finished
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    code = readme.split("```python\n")[1].split("```")[0]
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "20" in done.stdout
 
 
 def test_a_run_leaves_no_partial_folder(finished):

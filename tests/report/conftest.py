@@ -99,7 +99,7 @@ def synthetic_content(*, years: float = 2, n_rivals: int = 3, seed: int = 0) -> 
                 }
             )
     walk = np.clip(0.45 + 0.02 * rng.standard_normal(len(months)).cumsum(), 0.1, 0.9)
-    bundles = [str(year) for year in range(2004, 2004 + max(2, int(years) - 8), 2)]
+    bundles = [str(year) for year in range(2002, 2002 + max(4, int(years) - 6), 2)]
     history = {
         name: pd.DataFrame(
             {
@@ -146,7 +146,7 @@ def synthetic_content(*, years: float = 2, n_rivals: int = 3, seed: int = 0) -> 
         training=pd.DataFrame(
             {
                 "bundle": bundles,
-                "trained_through": pd.to_datetime([f"{name}-12-31" for name in bundles]),
+                "trained_through": pd.to_datetime([f"{name}-06-28" for name in bundles]),
                 "n_windows": [600 + 150 * i for i in range(len(bundles))],
                 "epochs": 25,
                 "best_validation_loss": [h["validation"].min() for h in history.values()],

@@ -74,7 +74,17 @@ def test_the_page_works_in_a_browser(content, tmp_path):
     assert not seen["wide"]
     assert min(seen["verdict"]) > 20
     drawn = {name for name, *_ in seen["first"]} | {name for name, *_ in seen["second"]}
-    assert {"forest-0", "forest-1", "equity-0", "equity-1", "volatility-0", "turnover-1", "spectrum"} <= drawn
+    assert {
+        "forest-0",
+        "forest-1",
+        "equity-0",
+        "equity-1",
+        "volatility-0",
+        "turnover-1",
+        "learned-0",
+        "loss-1",
+        "spectrum",
+    } <= drawn
     for name, width, height, paths in seen["first"] + seen["second"]:
         assert width > 300, name
         assert height > 200, name

@@ -15,6 +15,12 @@ def test_books_leave_out_own_weights_unless_they_are_all_there_is(content):
     assert alone.books == ["own"]
 
 
+def test_own_weights_are_a_book_where_they_were_compared(content):
+    rows = content.comparison.iloc[:1].assign(reference="HRP", rival="equal weight", book="own")
+    compared = dataclasses.replace(content, comparison=pd.concat([content.comparison, rows]))
+    assert compared.books == [*content.books, "own"]
+
+
 def test_the_focus_is_the_learned_model_or_else_the_reference(content):
     without = dataclasses.replace(content, learned_model=None)
     book = content.books[0]

@@ -238,7 +238,7 @@ def _exchange_one_by_one(block: FloatArray, weights: FloatArray, cap: float) -> 
         if wrong[worst] <= 0.0:
             return weights
         status[worst] = _FREE
-    raise _badly_conditioned(float("nan"))
+    raise _badly_conditioned("the active set does not settle")
 
 
 def _verify(block: FloatArray, weights: FloatArray, cap: float) -> None:
@@ -255,11 +255,11 @@ def _verify(block: FloatArray, weights: FloatArray, cap: float) -> None:
     gap = float((marginal - 4.0 * rounding)[can_fall].max()) - low
     off = max(gap / float(np.abs(marginal[can_fall]).max()), abs(float(weights.sum()) - 1.0))
     if not off <= _TOLERANCE:
-        raise _badly_conditioned(off)
+        raise _badly_conditioned(f"residual {off:.1e}, allowed {_TOLERANCE:.0e}")
 
 
-def _badly_conditioned(residual: float) -> DataError:
+def _badly_conditioned(reason: str) -> DataError:
     return DataError(
-        f"covariance is too badly conditioned for an exact long-only answer (residual {residual:.1e}, allowed "
-        f"{_TOLERANCE:.0e}); pass it through eigenfolio.linalg.repair_covariance first"
+        f"covariance is too badly conditioned for an exact long-only answer ({reason}); "
+        "pass it through eigenfolio.linalg.repair_covariance first"
     )

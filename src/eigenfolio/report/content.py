@@ -172,13 +172,14 @@ class ReportContent:
 
     @property
     def books(self) -> list[str]:
-        """Books in the order the content names them; `own` only where it is the only one."""
+        """Books in the order the content names them; `own` last, and only if compared within or the only one."""
         found: dict[str, None] = dict.fromkeys(self.returns)
         for table in (self.comparison_table, self.performance_table):
             found |= dict.fromkeys(map(str, table["book"].unique()))
         found |= dict.fromkeys(self.turnover)
         judged = [book for book in found if book != OWN_BOOK]
-        return judged or list(found)
+        compared = OWN_BOOK in set(self.comparison_table["book"])
+        return judged + [OWN_BOOK] * (OWN_BOOK in found and (compared or not judged))
 
     def focus(self, book: str) -> str | None:
         """The model in the first colour: the learned one, else the reference of this book."""

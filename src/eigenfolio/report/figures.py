@@ -402,7 +402,7 @@ def learned_figures(content: ReportContent) -> list[go.Figure]:
         if columns is intensities or columns is weights or columns is shares:
             figure.update_yaxes(range=[-0.02, 1.02])
         for date in _bundle_ends(content, table.index):
-            figure.add_vline(x=date, line={"color": ZERO, "width": 1, "dash": "dot"}, layer="between")
+            figure.add_vline(x=date, line={"color": ZERO, "width": 1, "dash": "dot"})
         if len(lines) > 1:
             figure.update_layout(showlegend=True, legend=_LEGEND)
         figures.append(figure)

@@ -51,8 +51,12 @@
     Plotly.react(node, data, layout, { displayModeBar: false });
     node.dataset.width = node.clientWidth;
   };
+  // One figure that fails must not take the others with it; the console keeps the reason.
+  const tryDraw = (node) => {
+    try { draw(node); } catch (error) { node.textContent = "This figure could not be drawn."; console.error(error); }
+  };
   const visible = (node) => !node.closest("[hidden]");
-  const drawAll = () => all(".plot").forEach((node) => visible(node) && draw(node));
+  const drawAll = () => all(".plot").forEach((node) => visible(node) && tryDraw(node));
 
   const choose = (book) => {
     all("[data-choose]").forEach((b) => b.setAttribute("aria-pressed", String(b.dataset.choose === book)));
@@ -93,7 +97,7 @@
       button.addEventListener("click", () => sort(table, column))));
 
   const resized = new ResizeObserver((entries) => entries.forEach(({ target }) => {
-    if (!printing && target.clientWidth && target.dataset.width && target.clientWidth !== Number(target.dataset.width)) draw(target);
+    if (!printing && target.clientWidth && target.dataset.width && target.clientWidth !== Number(target.dataset.width)) tryDraw(target);
   }));
   all(".plot").forEach((node) => resized.observe(node));
   dark.addEventListener("change", drawAll);

@@ -306,15 +306,14 @@ def _picked(content: ReportContent, book: str) -> bool:
 
 
 def _key_figures(content: ReportContent) -> list[dict[str, Any]]:
-    """Against the champion, one figure per book: the answer before any reading."""
-    keys = []
-    for book in content.books:
+    """The learned model against the champion, one figure per book: the answer before any reading."""
+    keys: list[dict[str, Any]] = []
+    for book in content.books if content.learned_model else []:
         rows = figures.forest_rows(content, book)
         for row in figures.records(rows[rows["rival"] == content.champion]):
             keys.append(
                 {
                     "book": book,
-                    "reference": content.reference(book),
                     "value": figures.signed(row.mean),
                     "interval": f"{figures.signed(row.mean_low)} to {figures.signed(row.mean_high)}",
                     "n_windows": row.n_windows,
