@@ -1,6 +1,7 @@
 """Tables and sentences on tracks whose true volatilities are known."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -111,6 +112,21 @@ def test_excluded_tracks_and_other_books_are_not_compared():
         compare(result, "nerual", rng=np.random.default_rng(0))
 
 
+def test_portfolios_with_their_own_weights_stand_beside_the_books_without_short_sales():
+    result = make_result({"neural": 0.9, "qis": 1.0})
+    own = make_result({"hrp": 1.2}, book="own")
+    short = make_result({"neural": 0.8, "qis": 1.0}, book="unconstrained")
+    shorted = {key: replace(track, weights=-track.weights) for key, track in short.tracks.items()}
+    result = WalkForward(result.tracks | own.tracks | shorted, {}, result.windows, ())
+    comparison = compare(result, "neural", rng=np.random.default_rng(0))
+    assert list(zip(comparison["rival"], comparison["book"], strict=True)) == [
+        ("qis", "long-only"),
+        ("hrp", "long-only"),
+        ("qis", "unconstrained"),
+    ]
+    assert comparison["window_mean"][1] == pytest.approx(np.log(0.9 / 1.2), abs=0.03)
+
+
 def test_a_book_with_one_model_is_said_to_hold_nothing_to_compare():
     for comparison in (
         compare(make_result({"a": 1.0}), "a", rng=np.random.default_rng(0)),
@@ -149,9 +165,10 @@ def test_an_interval_that_holds_zero_claims_nothing_and_says_what_would_be_misse
 
 def test_pooled_days_that_disagree_are_told():
     comparison = pd.DataFrame([row(pooled=0.004, pooled_low=-0.01, pooled_high=0.02)])
-    (sentence,) = verdict(comparison, champion="qis")
-    assert sentence.startswith("neural was calmer than qis")
-    assert sentence.endswith("it was 0.40 % higher (interval 1.00 % lower to 2.0 % higher).")
+    first, second = verdict(comparison, champion="qis")
+    assert first.startswith("neural was calmer than qis")
+    assert second.startswith("Over all days together (long-only)")
+    assert second.endswith("it was 0.40 % higher (interval 1.00 % lower to 2.0 % higher).")
 
 
 def test_without_a_champion_the_strongest_rival_leads_and_pays_for_being_picked():

@@ -27,7 +27,7 @@ import pandas as pd
 from eigenfolio import measures
 from eigenfolio.errors import ParameterError
 from eigenfolio.evaluation import significance
-from eigenfolio.evaluation.walk_forward import WalkForward
+from eigenfolio.evaluation.walk_forward import OWN_BOOK, WalkForward
 
 __all__ = ["compare", "compare_with_best", "finding", "performance_table", "verdict"]
 
@@ -114,6 +114,9 @@ def compare(
 ) -> pd.DataFrame:
     """Put one model, chosen beforehand, against every other model of its books.
 
+    Portfolio models (equal weight, HRP) bring their own weights; they stand beside every book in which the
+    reference never goes short.
+
     Portfolio models that bring their own weights (equal weight, HRP) stand beside every book in which the reference
     never goes short.
 
@@ -167,16 +170,13 @@ def compare(
     seed = int(rng.integers(2**63))
     rows: list[dict[str, Any]] = []
     for book in result.books:
-        names = _compared(result, book)
-        if reference not in names:
+        if reference not in _compared(result, book):
             continue
         of_book = []
-        for rival in names:
-            if rival == reference:
-                continue
+        for rival, of in _rivals(result, reference, book):
             ratio = significance.volatility_ratio(
                 result.tracks[reference, book].returns,
-                result.tracks[rival, book].returns,
+                result.tracks[rival, of].returns,
                 result.windows,
                 n_bootstrap=n_bootstrap,
                 block=block,
@@ -350,7 +350,7 @@ def verdict(
         by_rival = rows.set_index("rival", drop=False)
         named = champion in by_rival.index
         leading = by_rival.loc[champion if named else by_rival["window_mean"].idxmax()]
-        sentences.append(_about_one(leading, adjusted=not named))
+        sentences += _about_one(leading, adjusted=not named)
         others = rows[rows["rival"] != leading["rival"]]
         if len(others):
             sentences.append(
@@ -368,6 +368,15 @@ def _compared(result: WalkForward, book: str) -> list[str]:
     return [model for model, of in result.tracks if of == book and (model, of) not in excluded]
 
 
+def _rivals(result: WalkForward, reference: str, book: str) -> list[tuple[str, str]]:
+    """Tracks to compare with the reference's track in `book`."""
+    rivals = [(model, book) for model in _compared(result, book) if model != reference]
+    alone = (reference, OWN_BOOK) not in result.tracks
+    if alone and (result.tracks[reference, book].weights.to_numpy() >= 0.0).all():
+        rivals += [(model, OWN_BOOK) for model in _compared(result, OWN_BOOK)]
+    return rivals
+
+
 def _row(
     reference: str, rival: str, book: str, ratio: significance.VolatilityRatio, confidence: float
 ) -> dict[str, Any]:
@@ -382,8 +391,8 @@ def _row(
     }
 
 
-def _about_one(row: pd.Series, *, adjusted: bool) -> str:
-    """One pair: what is found, how large, how sure, and what the days taken together say."""
+def _about_one(row: pd.Series, *, adjusted: bool) -> list[str]:
+    """One pair: what is found, how large and how sure; then what all days together say, where that differs."""
     interval = f"{_percent(row['confidence'])} interval {_range(row['window_low'], row['window_high'])}"
     found = finding(row, adjusted=adjusted)
     who, size = f"{row['rival']} ({row['book']})", _change(row["window_mean"])
@@ -404,11 +413,12 @@ def _about_one(row: pd.Series, *, adjusted: bool) -> str:
     }
     if finding({**row, **pooled, "reference_picked_afterwards": False}, adjusted=False) != found:
         alone = " of this pair alone" if adjusted else ""
-        sentence += (
-            f" Over all days together, where turbulent ones weigh most, it was {_change(row['pooled'])} "
-            f"(interval{alone} {_range(row['pooled_low'], row['pooled_high'])})."
-        )
-    return sentence
+        return [
+            sentence,
+            f"Over all days together ({row['book']}), where turbulent ones weigh most, it was {_change(row['pooled'])} "
+            f"(interval{alone} {_range(row['pooled_low'], row['pooled_high'])}).",
+        ]
+    return [sentence]
 
 
 def _about_the_best(book: str, rows: pd.DataFrame) -> list[str]:
@@ -417,7 +427,7 @@ def _about_the_best(book: str, rows: pd.DataFrame) -> list[str]:
     sentences = [
         f"{best} had the lowest volatility of {n_models} models ({book}); it was picked after the fact, so "
         f"what follows allows for {'the pair' if n_pairs == 1 else f'all {n_pairs} pairs'}.",
-        f"The closest: {_about_one(rows.iloc[0], adjusted=True)}",
+        f"The closest: {' '.join(_about_one(rows.iloc[0], adjusted=True))}",
     ]
     if len(rows) > 1:
         level = _percent(1.0 - rows["confidence"].iloc[0])
@@ -432,6 +442,8 @@ def _sorted_out(rows: pd.DataFrame) -> str:
     parts = []
     for kind, phrase in phrases.items():
         names = list(found.index[found == kind])
+        if len(names) == len(rows) > 1:
+            return f"{phrase} all {len(rows)} of them"
         if names:
             parts.append(f"{phrase} {len(names)} of {len(rows)} ({', '.join(names)})")
     return ", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else parts[0]

@@ -299,14 +299,17 @@ def failure_sentences(judgement: Judgement, folds: list[FailedFold]) -> list[str
 
 
 def tone(comparison: pd.DataFrame, rival: str) -> Tone:
-    """Whether the long-only evidence against `rival` is good, bad or unclear."""
+    """Whether the long-only evidence against `rival` is good, bad or unclear.
+
+    The interval of the mean window must leave out zero, and all days together must point the same way.
+    """
     rows = comparison[(comparison["rival"] == rival) & comparison["book"].str.startswith("long-only")]
     if len(rows) == 0:
         return "unclear"
     row = rows.iloc[0]
-    if row["window_high"] < 0:
+    if row["window_high"] < 0 and row["pooled"] < 0:
         return "good"
-    return "bad" if row["window_low"] > 0 else "unclear"
+    return "bad" if row["window_low"] > 0 and row["pooled"] > 0 else "unclear"
 
 
 def _subtitle(prepared: Prepared, config: RunOptions, judgement: Judgement) -> str:
