@@ -24,6 +24,12 @@ from eigenfolio.panel import Panel
 __all__ = ["DataOptions", "Prepared", "archive", "describe", "inspect", "prepare"]
 
 
+SURVIVORS = (
+    "Data: the embedded table holds 20 large US stocks that were still listed in 2022; survivors have calmer and better "
+    "histories than the market they came from."
+)
+
+
 class DataOptions(BaseModel):
     """Where the data are and how they are read.
 
@@ -54,6 +60,7 @@ class Prepared:
     panel: Panel
     report: DataReport
     name: str
+    embedded: bool
     membership: Membership | None
 
     @property
@@ -64,7 +71,8 @@ class Prepared:
     @property
     def warnings(self) -> list[str]:
         """What a reader must know before trusting a result."""
-        return [f"Data: {f.summary}" for f in self.report.findings if f.status == "warning"]
+        known = [SURVIVORS] if self.embedded else []
+        return known + [f"Data: {f.summary}" for f in self.report.findings if f.status == "warning"]
 
 
 def prepare(options: DataOptions) -> Prepared:
@@ -79,7 +87,7 @@ def prepare(options: DataOptions) -> Prepared:
     membership = None if options.membership is None else Membership.read(options.membership)
     embedded = options.path == "sp500"
     name = "the embedded S&P 500 table" if embedded else Path(options.path).name
-    return Prepared(panel, report, name, membership)
+    return Prepared(panel, report, name, embedded, membership)
 
 
 def inspect(path: str) -> DataReport:

@@ -327,8 +327,8 @@ def _sealed_sentence(returns: pd.DataFrame, n_open: int, share: float) -> str:
         return "No rows were sealed."
     first = returns.index[n_open]
     return (
-        f"The last {share:.0%} of the rows ({first:%Y-%m-%d} to {returns.index[-1]:%Y-%m-%d}) are sealed: nothing on "
-        "this page has looked at them."
+        f"The last {share:.0%} of the rows ({first:%Y-%m-%d} to {returns.index[-1]:%Y-%m-%d}) are sealed: no "
+        "training, choice or score on this page has looked at them (the data checks have)."
     )
 
 
