@@ -45,3 +45,18 @@ def test_a_cap_that_cannot_be_fully_invested_says_what_would_do():
 def test_rounding_does_not_refuse_a_cap_that_just_fits():
     assert Constraints(max_weight=1 / 49).effective_cap(49) == 1 / 49
     assert UNCONSTRAINED.effective_cap(3) == math.inf
+
+
+def test_slack_keeps_a_choice_in_a_small_universe_and_leaves_a_large_one_alone():
+    book = Constraints(max_weight=0.05, slack=2.0)
+    assert book.effective_cap(8) == 0.25
+    assert book.effective_cap(100) == 0.05
+    assert book.effective_cap(1) == 1.0
+
+
+@pytest.mark.parametrize(
+    "options", [{"slack": 0.5, "max_weight": 0.1}, {"slack": 2.0}, {"slack": True, "max_weight": 0.1}]
+)
+def test_slack_that_means_nothing_is_refused(options):
+    with pytest.raises(ParameterError, match="slack"):
+        Constraints(**options)

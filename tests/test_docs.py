@@ -22,9 +22,3 @@ def test_every_feature_row_names_a_test():
 def test_the_test_of_a_feature_row_exists(row, test):
     path, name = test.split("::")
     assert f"\ndef {name}(" in (ROOT / path).read_text()
-
-
-def test_the_python_of_the_readme_is_that_of_the_run_test():
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    assert len(blocks) == 1
-    assert "runs/latest/bundles/shrinkage/dense" in blocks[0]

@@ -9,6 +9,8 @@ from skfolio import Portfolio
 from eigenfolio import measures
 from eigenfolio.errors import DataError
 
+BARS = pd.timedelta_range("9h", periods=7, freq="h")
+
 
 @pytest.fixture
 def returns():
@@ -59,6 +61,60 @@ def test_rolling_volatility_is_the_volatility_of_each_window(returns):
 @pytest.mark.parametrize("ratio", [measures.sharpe_ratio, measures.sortino_ratio, measures.calmar_ratio])
 def test_a_ratio_without_risk_is_not_a_number(ratio):
     assert np.isnan(ratio([0.1, 0.1, 0.1]))
+
+
+@pytest.mark.parametrize(
+    ("index", "expected"),
+    [
+        (pd.bdate_range("2015-01-01", "2020-12-31"), 252.0),
+        (pd.bdate_range("2024-01-01", periods=5), 252.0),  # a week from Monday to Friday
+        (pd.bdate_range("2015-01-01", periods=520, tz="America/New_York"), 252.0),
+        (pd.date_range("2015-01-01", periods=900, freq="D"), 365.0),
+        (pd.date_range("2024-01-06", periods=7, freq="D"), 365.0),
+        (pd.date_range("2015-01-01", periods=100, freq="W-FRI"), 52.0),
+        (pd.date_range("2015-01-31", periods=3, freq="ME"), 12.0),
+        (pd.date_range("2015-01-31", periods=60, freq="BME"), 12.0),
+        (pd.date_range("2015-01-31", periods=60, freq="MS"), 12.0),
+        (pd.date_range("2015-01-31", periods=12, freq="QE"), 4.0),
+        (pd.date_range("2024-01-01 12:00", periods=24 * 60, freq="h"), 24 * 365.0),
+        (pd.DatetimeIndex(np.add.outer(pd.bdate_range("2020", periods=30), BARS).ravel()), 7 * 252.0),
+    ],
+)
+def test_rows_in_a_year_are_read_off_the_dates(index, expected):
+    assert measures.periods_per_year(index) == expected
+
+
+def test_holidays_do_not_change_the_convention_but_many_lost_rows_do():
+    days = pd.bdate_range("2015-01-01", "2020-12-31")
+    keep = np.random.default_rng(0).random(len(days))
+    assert measures.periods_per_year(days[keep > 0.04]) == 252.0
+    assert_allclose(measures.periods_per_year(days[keep > 0.15]), 0.85 * 260.9, rtol=0.02)
+
+
+def test_a_rhythm_without_a_convention_is_counted():
+    assert_allclose(measures.periods_per_year(pd.date_range("2015-01-01", periods=80, freq="14D")), 365.25 / 14)
+    assert_allclose(measures.periods_per_year(pd.date_range("2000-12-31", periods=15, freq="YE")), 1.0, rtol=1e-3)
+
+
+def test_weeks_from_sunday_to_thursday_are_business_days():
+    days = pd.date_range("2015-01-01", "2020-12-31", freq="D")
+    assert measures.periods_per_year(days[~days.day_of_week.isin([4, 5])]) == 252.0
+
+
+@pytest.mark.parametrize(
+    ("index", "words"),
+    [
+        (pd.RangeIndex(10), "DatetimeIndex, got RangeIndex"),
+        (pd.bdate_range("2020", periods=2), "three different dates, got 2"),
+        (pd.date_range("2020-01-01", periods=20, freq="h"), "three different dates, got 1"),
+        (pd.bdate_range("2020", periods=9)[::-1], "increase"),
+        (pd.DatetimeIndex(["2020-01-01", "2020-01-01", "2020-01-02", "2020-01-03"]), "increase"),
+        (pd.DatetimeIndex(["2020-01-01", None, "2020-01-02", "2020-01-03"]), "increase"),
+    ],
+)
+def test_dates_that_cannot_be_counted_are_refused(index, words):
+    with pytest.raises(DataError, match=words):
+        measures.periods_per_year(index)
 
 
 @pytest.mark.parametrize("bad", [[], [0.1, np.nan], [-1.5], [[0.1], [0.2]]])

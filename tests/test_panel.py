@@ -91,6 +91,12 @@ def test_a_panel_cut_at_a_date_is_the_panel_made_of_the_cut_table(patchy, kind):
         assert_frame_equal(cut.active_mask, made.active_mask)
 
 
+@pytest.mark.parametrize("date", ["2020-01-03T00:00-05:00", pd.Timestamp("2020-01-03 16:00", tz="America/New_York")])
+def test_a_panel_is_cut_at_the_wall_time_of_a_date_with_a_zone(date):
+    panel = Panel.from_prices(table(a=[1, 2, 3, 4, 5], b=[5, 4, 3, 2, 1]))
+    assert panel.until(date).index[-1] == DATES[2]
+
+
 def test_selected_assets_keep_their_order_and_lose_the_rows_before_any_is_listed():
     prices = table(whole=[1, 2, 3, 4, 5], late=[None, None, 3, 4, 5], later=[None, None, None, 1, 2])
     panel = Panel.from_prices(prices, sectors={"late": "tech"}).select(["later", "late"])

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eigenfolio.errors import EigenfolioError
+from eigenfolio.errors import EigenfolioError, ParameterError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from eigenfolio.pipeline import Outcome, RunContext
 
 __all__ = ["app", "main"]
+
+UsageTrouble: Any = typer.BadParameter.__mro__[2]
+"""What the parser raises for arguments it cannot read."""
 
 app = typer.Typer(
     name="eigenfolio",
@@ -51,6 +54,9 @@ OutOption = Annotated[Path, typer.Option("--out", help="Folder for runs; each ru
 SeedOption = Annotated[
     int | None, typer.Option("--seed", help="Seed of every random number. Default: the configuration's.")
 ]
+KindOption = Annotated[
+    str | None, typer.Option("--kind", help="What the numbers are, prices or returns. Default: by evidence.")
+]
 JobsOption = Annotated[int, typer.Option("--jobs", help="Processes; -1 uses every core. Results do not change.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
@@ -58,14 +64,19 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 def main() -> None:
     """Run the command line; errors a user can mend become one line and exit status 2."""
     try:
-        app()
+        raise SystemExit(app(standalone_mode=False) or 0)
     except EigenfolioError as error:
         message = " ".join(str(error).split())
-        print(f"eigenfolio: {message}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("eigenfolio: stopped; nothing was written", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise SystemExit(_complain(message, 2)) from None
+    except UsageTrouble as error:
+        raise SystemExit(_complain(f"{' '.join(error.format_message().split())} (see eigenfolio --help)", 2)) from None
+    except (KeyboardInterrupt, typer.Abort):
+        raise SystemExit(_complain("stopped; nothing was written", 130)) from None
+
+
+def _complain(message: str, status: int) -> int:
+    print(f"eigenfolio: {message}", file=sys.stderr)
+    return status
 
 
 @app.callback(invoke_without_command=True)
@@ -86,6 +97,7 @@ def run(
     data: DataOption = None,
     preset: PresetOption = None,
     out: OutOption = Path("runs"),
+    kind: KindOption = None,
     seed: SeedOption = None,
     jobs: JobsOption = -1,
     as_json: JsonOption = False,
@@ -94,7 +106,7 @@ def run(
     from eigenfolio import pipeline
     from eigenfolio.config import load_config
 
-    settings = load_config(config, preset=preset, seed=seed, data=_data_key(data))
+    settings = load_config(config, preset=preset, seed=seed, data=_data_keys(data, kind))
     with _progress(quiet=as_json) as progress:
         outcome = pipeline.run(settings, _context(out, jobs), progress=progress)
     _show(outcome, as_json=as_json)
@@ -105,6 +117,7 @@ def compare_covariance(
     config: ConfigArgument = None,
     data: DataOption = None,
     out: OutOption = Path("runs"),
+    kind: KindOption = None,
     seed: SeedOption = None,
     jobs: JobsOption = -1,
     as_json: JsonOption = False,
@@ -113,20 +126,23 @@ def compare_covariance(
     from eigenfolio import pipeline
     from eigenfolio.config import load_compare_config
 
-    settings = load_compare_config(config, seed=seed, data=_data_key(data))
+    settings = load_compare_config(config, seed=seed, data=_data_keys(data, kind))
     with _progress(quiet=as_json) as progress:
         outcome = pipeline.compare_covariance(settings, _context(out, jobs), progress=progress)
     _show(outcome, as_json=as_json)
 
 
-def _data_key(path: str | None) -> dict[str, str] | None:
-    return None if path is None else {"path": path}
+def _data_keys(path: str | None, kind: str | None) -> dict[str, str] | None:
+    given = {"path": path, "kind": kind}
+    return {name: value for name, value in given.items() if value is not None} or None
 
 
 def _context(out: Path, jobs: int) -> RunContext:
     """What a job may know of the world outside: when, where, by which command, of which commit."""
     from eigenfolio.pipeline import RunContext
 
+    if jobs != -1 and jobs < 1:
+        raise ParameterError(f"--jobs must be -1 (every core) or at least 1, got {jobs}")
     return RunContext(
         folder=out,
         started=datetime.now(),
@@ -168,7 +184,7 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[str, int], Any]]:
         TextColumn("left"),
         Remaining(),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bars:
+    with Progress(*columns, console=Console(stderr=True), disable=quiet or not sys.stderr.isatty()) as bars:
 
         @contextmanager
         def stage(name: str, total: int) -> Iterator[Callable[[], None]]:
@@ -218,11 +234,11 @@ def _performance_table(rows: pd.DataFrame, book: str) -> Any:
 
 
 @data_app.command("check")
-def data_check(panel: PanelArgument, as_json: JsonOption = False) -> None:
+def data_check(panel: PanelArgument, kind: KindOption = None, as_json: JsonOption = False) -> None:
     """Look for everything that would spoil a result; exit status 2 if something must be mended first."""
     from eigenfolio.pipeline.prepare import inspect
 
-    report = inspect(panel)
+    report = inspect(panel, kind=kind)
     if as_json:
         print(json.dumps(report.to_dict(), indent=2, allow_nan=False))
     else:
@@ -232,11 +248,11 @@ def data_check(panel: PanelArgument, as_json: JsonOption = False) -> None:
 
 
 @data_app.command("describe")
-def data_describe(panel: PanelArgument, as_json: JsonOption = False) -> None:
+def data_describe(panel: PanelArgument, kind: KindOption = None, as_json: JsonOption = False) -> None:
     """Summarise a panel: dates, assets, coverage, volatility, universe by year."""
     from eigenfolio.pipeline.prepare import describe
 
-    summary = describe(panel)
+    summary = describe(panel, kind=kind)
     if as_json:
         print(json.dumps(summary, indent=2, allow_nan=False))
         return
@@ -263,12 +279,13 @@ def data_archive(
     out: Annotated[Path, typer.Option("--out", help="New folder for the snapshot.")],
     version: Annotated[str, typer.Option("--version", help="Semantic version of the data set.")] = "1.0.0",
     note: Annotated[str, typer.Option("--note", help="Why it was kept.")] = "",
+    kind: KindOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Keep an immutable, hashed snapshot of a cleaned panel."""
     from eigenfolio.pipeline.prepare import archive
 
-    manifest = archive(panel, out, version=version, note=note)
+    manifest = archive(panel, out, version=version, note=note, kind=kind)
     if as_json:
         print(json.dumps(manifest, indent=2, allow_nan=False))
     else:

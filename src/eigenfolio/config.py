@@ -24,7 +24,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "universe": {"min_assets": 2, "max_assets": 250},
         "training": {
             "schedule": {"first_months": 96, "every_months": 48},
-            "windows": {"n_windows": 1200, "n_validation_windows": 240, "max_assets": 80},
+            "windows": {"n_windows": 1000, "n_validation_windows": 240, "max_assets": 250},
             "loop": {"max_epochs": 12, "patience": 4},
         },
     },
@@ -32,12 +32,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "universe": {"min_assets": 2},
         "training": {
             "schedule": {"first_months": 96, "every_months": 12},
-            "windows": {"n_windows": 6000, "n_validation_windows": 600, "max_assets": 200},
+            "windows": {"n_windows": 6000, "n_validation_windows": 600, "max_assets": 500},
             "loop": {"max_epochs": 20, "patience": 6},
         },
     },
 }
 """What each preset changes; a configuration file is laid over it."""
+
+COMPARE: dict[str, Any] = {"universe": {"min_assets": 2}}
+"""What `compare-covariance` lays its configuration file over."""
 
 
 def load_config(path: str | Path | None, **overrides: Any) -> RunOptions:
@@ -69,7 +72,7 @@ def load_config(path: str | Path | None, **overrides: Any) -> RunOptions:
 
 def load_compare_config(path: str | Path | None, **overrides: Any) -> CompareOptions:
     """Read a YAML file for `compare-covariance`; parameters and errors as in `load_config`."""
-    return _checked(CompareOptions, _merge(_read(path), _given(overrides)))
+    return _checked(CompareOptions, _merge(COMPARE, _merge(_read(path), _given(overrides))))
 
 
 def _given(overrides: dict[str, Any]) -> dict[str, Any]:

@@ -31,6 +31,8 @@ class Constraints:
         True: weights lie in [0, `max_weight`]. False: weights are free but for their sum.
     max_weight : float in (0, 1]
         Largest weight of one asset, a fraction of NAV; 1 is no cap. Must be 1 when `long_only` is False.
+    slack : float, 0 or at least 1
+        The cap is never below `slack` / n_assets, so that a small universe keeps a choice; 0 leaves the cap alone.
 
     Raises
     ------
@@ -41,12 +43,15 @@ class Constraints:
     --------
     >>> Constraints(max_weight=0.05).name
     'long-only 5% cap'
+    >>> Constraints(max_weight=0.05, slack=2.0).name
+    'long-only, cap 5% or 2/n'
     >>> UNCONSTRAINED.name
     'unconstrained'
     """
 
     long_only: bool = True
     max_weight: float = 1.0
+    slack: float = 0.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.long_only, bool):
@@ -54,6 +59,11 @@ class Constraints:
         cap = self.max_weight
         if isinstance(cap, bool) or not isinstance(cap, numbers.Real) or not 0 < cap <= 1:
             raise ParameterError(f"max_weight must be a fraction of NAV in (0, 1], got {cap!r}")
+        slack = self.slack
+        if isinstance(slack, bool) or not isinstance(slack, numbers.Real) or not (slack == 0 or 1 <= slack < math.inf):
+            raise ParameterError(f"slack must be 0 or a number of at least 1, got {slack!r}")
+        if slack and (cap == 1 or not self.long_only):
+            raise ParameterError(f"slack={slack:g} loosens a cap; give max_weight below 1, got {cap:g}")
         if not self.long_only and cap != 1:
             raise ParameterError(
                 f"max_weight={cap:g} caps a long-only book; with long_only=False it must stay 1; {_ELSEWHERE}"
@@ -64,7 +74,11 @@ class Constraints:
         """Short label for tables: "long-only", "long-only 5% cap" or "unconstrained"."""
         if not self.long_only:
             return "unconstrained"
-        return "long-only" if self.max_weight == 1 else f"long-only {100 * self.max_weight:g}% cap"
+        if self.max_weight == 1:
+            return "long-only"
+        if self.slack:
+            return f"long-only, cap {100 * self.max_weight:g}% or {self.slack:g}/n"
+        return f"long-only {100 * self.max_weight:g}% cap"
 
     def effective_cap(self, n_assets: int) -> float:
         """Largest weight that one of `n_assets` assets may have.
@@ -77,7 +91,7 @@ class Constraints:
         Returns
         -------
         float
-            `max_weight`; infinity when the book is unconstrained.
+            `max_weight`, or `slack` / `n_assets` where that is more; infinity when the book is unconstrained.
 
         Raises
         ------
@@ -88,11 +102,15 @@ class Constraints:
         --------
         >>> Constraints(max_weight=0.05).effective_cap(20)
         0.05
+        >>> Constraints(max_weight=0.05, slack=2.0).effective_cap(20)
+        0.1
         """
         if n_assets < 1:
             raise ParameterError(f"a book needs at least 1 asset that can be held, got {n_assets}")
         if not self.long_only:
             return math.inf
+        if self.slack:
+            return min(1.0, max(float(self.max_weight), self.slack / n_assets))
         if n_assets * self.max_weight < 1 - 1e-12:
             raise ParameterError(
                 f"max_weight={self.max_weight:g} lets {n_assets} assets hold only "

@@ -8,7 +8,9 @@
 
 Returns are simple returns per period, net of whatever the caller has subtracted; the risk-free rate is
 zero, so pass excess returns where it is not. Drawdown paths are at most 0, `max_drawdown` is positive.
-A ratio whose denominator is zero is NaN. The moments and paths are skfolio's (`skfolio.measures`).
+A ratio whose denominator is zero is NaN. `periods_per_year` reads the rows in a year off
+their dates; nothing here calls it on its own, and the default everywhere is that of business days, 252. The moments
+and paths are skfolio's (`skfolio.measures`).
 """
 
 from __future__ import annotations
@@ -26,11 +28,77 @@ __all__ = [
     "calmar_ratio",
     "drawdown_path",
     "max_drawdown",
+    "periods_per_year",
     "rolling_volatility",
     "sharpe_ratio",
     "sortino_ratio",
     "wealth_path",
 ]
+
+
+CONVENTIONS = (252.0, 365.0, 52.0, 12.0, 4.0)
+"""Rows in a year that have a customary number: business days, all days, weeks, months, quarters."""
+
+CONVENTION_TOLERANCE = 0.06
+
+
+def periods_per_year(index: pd.DatetimeIndex) -> float:
+    """Rows in a year, read off their dates.
+
+    Rows a day or more apart are counted over the time from the first to the last, where a year has 365.25 days;
+    daily rows none of which falls on a weekend over its weekdays instead, so that a week already says 252. With
+    several rows on a date, it is the dates in a year times the mean rows on a date, the first and last dates (which
+    may be cut off) left out where there are others.
+
+    A count within 6 % of 252, 365, 52, 12 or 4 becomes that number: a year of business days counts 261 less its
+    holidays, and each exchange has its own. Any other count is returned as it is, such as 26 for fortnights or
+    220 for business days of which many are lost.
+
+    Parameters
+    ----------
+    index : DatetimeIndex of shape (n_observations,)
+        Dates of the rows, increasing; at least three different ones.
+
+    Returns
+    -------
+    float
+        252.0 for business days, 365.0 for all days, 52.0 for weeks, 12.0 for months, 4.0 for quarters, 8760.0 for
+        the hours of all days, 1764.0 for seven bars on each business day.
+
+    Raises
+    ------
+    DataError
+        If `index` is no DatetimeIndex, does not increase, or has fewer than three different dates.
+
+    Examples
+    --------
+    >>> periods_per_year(pd.bdate_range("2020-01-01", "2020-12-31"))
+    252.0
+    >>> periods_per_year(pd.date_range("2020-01-31", periods=24, freq="ME"))
+    12.0
+    """
+    if not isinstance(index, pd.DatetimeIndex):
+        raise DataError(f"rows in a year are read off a DatetimeIndex, got {type(index).__name__}; pass a number")
+    if index.hasnans or not index.is_monotonic_increasing or not index.is_unique:
+        raise DataError("the dates must increase without repetition or gaps (NaT) to count rows in a year; sort them")
+    dates, counts = np.unique(index.tz_localize(None).to_numpy().astype("datetime64[D]"), return_counts=True)
+    if len(dates) < 3:
+        raise DataError(f"rows in a year need at least three different dates, got {len(dates)}; pass a number")
+    steps = np.diff(dates).astype(float)
+    years = float(steps.sum()) / 365.25
+    if np.median(steps) == 1.0 and np.is_busday(dates).all():
+        years = float(np.busday_count(dates[0], dates[-1])) / (365.25 * 5.0 / 7.0)
+    dates_per_year = _convention(len(steps) / years)
+    per_date = float(counts[1:-1].mean())
+    return dates_per_year * per_date
+
+
+def _convention(counted: float) -> float:
+    """The customary number of rows in a year, where one is near."""
+    for customary in CONVENTIONS:
+        if abs(counted / customary - 1.0) <= CONVENTION_TOLERANCE:
+            return customary
+    return counted
 
 
 def annualized_return(returns: ArrayLike, *, periods_per_year: float = 252.0) -> float:

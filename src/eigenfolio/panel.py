@@ -11,8 +11,8 @@ A table of T price rows therefore gives T - 1 rows of returns; the first price r
 `first_prices`.
 
 An asset is active from its first to its last observed price. A gap in between stays active with a missing
-return, a delisting return stands in the asset's last active row, and cutting a panel (`until`) asks the
-question again with what was known on that date.
+return, a delisting return (`eigenfolio.data.clean_panel` writes it when asked) stands in the asset's last
+active row, and cutting a panel (`until`) asks the question again with what was known on that date.
 
 Prices are positive, in currency; returns are simple, per period; all numbers are float64 in memory.
 """
@@ -317,7 +317,8 @@ class Panel:
         Parameters
         ----------
         date : str or Timestamp
-            Last date to keep; a string without a time keeps the whole day.
+            Last date to keep; a string without a time keeps the whole day. Of a date with a time zone the
+            local wall time counts.
 
         Returns
         -------
@@ -329,7 +330,8 @@ class Panel:
         DataError
             If no return is left.
         """
-        table = self._table().loc[:date]
+        stamp = pd.Timestamp(date)
+        table = self._table().loc[: date if stamp.tz is None else stamp.tz_localize(None)]
         if len(table) < (1 if self.first_prices is None else 2):
             raise DataError(f"no return is dated {date} or before; the panel begins {_day(self.index[0])}")
         return self._rebuild(table, f"cut at {date}")

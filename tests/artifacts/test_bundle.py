@@ -1,6 +1,7 @@
 """A bundle comes back as it was, or not at all."""
 
 import json
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,21 @@ def test_a_saved_bundle_loads_with_the_same_bits(tmp_path):
     for name, value in saved.tensors.items():
         np.testing.assert_array_equal(loaded.tensors[name], value)
         assert loaded.tensors[name].dtype == value.dtype
+
+
+def test_the_time_of_day_survives_saving(tmp_path):
+    loaded = load_bundle(save_bundle(bundle("2020-03-05 20:00"), tmp_path / "b"))
+    assert loaded.trained_through == pd.Timestamp("2020-03-05 20:00")
+
+
+def test_the_arrays_given_stay_writeable_and_those_kept_do_not_even_after_pickling():
+    mine = np.zeros(2)
+    kept = Bundle("shrinkage", "dense", {}, (), {"a": mine}, pd.Timestamp("2012-12-31"))
+    mine[0] = 1.0
+    assert kept.tensors["a"][0] == 0.0
+    for one in (kept, pickle.loads(pickle.dumps(kept))):
+        with pytest.raises(ValueError, match="read-only"):
+            one.tensors["a"][0] = 2.0
 
 
 def test_a_bundle_on_disk_is_numbers_and_json_and_no_pickle(tmp_path):

@@ -1,3 +1,6 @@
+import inspect
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -168,3 +171,12 @@ def test_the_real_membership_list_has_about_500_members_on_every_date(shared_dat
     membership = Membership.read(shared_data / "sp500_constituents_2006_2019.parquet")
     assert len(membership.dates) == 152
     assert all(500 <= len(members) <= 511 for members in membership.members)
+
+
+def test_the_coverage_rule_has_its_defaults_by_keyword_so_that_type_checkers_see_them():
+    source = inspect.getsource(CoverageRule)
+    assert "Field(default=" in source
+    assert not re.search(r"Field\((?!default=)", source)
+    assert CoverageRule().model_dump() == {
+        "min_assets": 20, "min_rows": 200, "lookback": 252, "max_assets": None, "seed": 0,
+    }  # fmt: skip

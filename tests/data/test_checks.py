@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eigenfolio.data import DataReport, Finding, check_panel, read_tables
+from eigenfolio.data import DataReport, Finding, check_panel, clean_panel, read_tables
 from eigenfolio.data.checks import _pair_correlation
 from eigenfolio.data.synthetic import factor_market
 from eigenfolio.panel import Panel
@@ -121,6 +121,16 @@ def spoil_gone(p):
     return p
 
 
+def spoil_late_quote(p):
+    p.iloc[-5:, 6] = np.nan
+    return p
+
+
+def spoil_worthless(p):
+    p.iloc[-3:, 6] = 0.0
+    return p
+
+
 def spoil_never(p):
     return p.assign(ghost=np.nan)
 
@@ -166,7 +176,12 @@ def spoil_kind(p):
         (spoil_infinite, "infinite values", ("warning", 1)),
         (spoil_gap, "gaps", ("warning", 10)),
         (spoil_late, "late listings", ("note", 2)),
-        (spoil_gone, "delistings", ("note", 1)),
+        (spoil_gone, "delistings", ("warning", 1)),
+        (spoil_late_quote, "delistings", ("ok", 0)),
+        (spoil_late_quote, "late quotes", ("note", 1)),
+        (spoil_worthless, "ended at zero", ("warning", 1)),
+        (spoil_worthless, "delistings", ("warning", 1)),
+        (spoil_worthless, "non-positive prices", ("ok", 0)),
         (spoil_never, "empty assets", ("warning", 1)),
         (spoil_inverse, "inverse or unrelated", ("warning", 1)),
         (spoil_unrelated, "inverse or unrelated", ("warning", 1)),
@@ -181,6 +196,80 @@ def test_every_planted_fault_is_found(prices, spoil, check, expected):
     found = status(spoil(prices), check)
     assert found[0] == expected[0]
     assert expected[1] is None or found[1] == expected[1]
+
+
+def test_an_ending_with_a_delisting_return_is_a_note_and_without_one_says_what_to_give(prices):
+    gone = spoil_worthless(spoil_gone(prices.iloc[:, ::-1]).iloc[:, ::-1])  # A005 ends early, A006 at zero
+    found = check_panel(gone).find("delistings")
+    assert found.summary == (
+        "2 assets end before the panel does (A005, A006) and their last return is the last price's; "
+        "give delisting_return if they failed"
+    )
+    partly = check_panel(gone, delisting_return={"A006": -0.9})
+    assert (partly.find("delistings").status, partly.find("delistings").assets) == ("warning", ("A005",))
+    assert partly.find("ended at zero").status == "note"
+    assert check_panel(gone, delisting_return=-0.3).find("delistings").status == "note"
+    assert check_panel(clean_panel(read_tables(gone), delisting_return=-0.3)[0]).find("delistings").status == "note"
+
+
+def test_a_last_return_of_minus_one_needs_no_delisting_return(prices):
+    returns = prices.pct_change().iloc[1:]
+    returns.iloc[300, 2] = -1.0
+    returns.iloc[301:, 2] = np.nan
+    assert status(returns, "delistings") == ("note", 1)
+
+
+@pytest.mark.parametrize(
+    ("n_assets", "n_rows", "n_gone", "expected"),
+    [
+        (30, 1400, 0, "warning"),
+        (120, 1400, 1, "warning"),
+        (30, 1400, 1, "ok"),
+        (29, 1400, 0, "ok"),
+        (30, 1200, 0, "ok"),
+    ],
+)
+def test_a_broad_and_long_panel_in_which_nothing_ends_is_a_list_of_survivors(n_assets, n_rows, n_gone, expected):
+    prices = factor_market(n_assets, n_rows, seed=1).panel.prices
+    prices.iloc[-100:, :n_gone] = np.nan
+    found = check_panel(prices).find("survivorship")
+    assert found.status == expected
+    if not n_gone and expected == "warning":
+        assert found.summary == (
+            "none of 30 assets ends in 5 years: probably a list of survivors, whose past flatters every strategy"
+        )
+
+
+@pytest.mark.parametrize(
+    ("freq", "unit", "rows"),
+    [
+        ("B", None, None),
+        ("D", "days", "daily, weekends included"),
+        ("W", "weeks", "weekly"),
+        ("2W", "steps of 2 weeks", "2 weeks apart"),
+        ("BME", "months", "monthly"),
+        ("QE", "quarters", "quarterly"),
+        ("YE", "years", "yearly"),
+        ("h", "hours", "hourly"),
+        ("4h", "steps of 4 hours", "4 hours apart"),
+        ("5min", "steps of 5 minutes", "5 minutes apart"),
+        ("s", "seconds or less", "a second or less apart"),
+        ("10ms", "seconds or less", "a second or less apart"),
+    ],
+)
+def test_the_frequency_says_what_options_in_rows_count(prices, freq, unit, rows):
+    dates = pd.date_range("1980-01-01", periods=60, freq=freq)
+    found = check_panel(prices.iloc[:60].set_axis(dates)).find("frequency")
+    if unit is None:
+        assert (found.status, found.summary) == ("ok", "rows are business days")
+    else:
+        count = f"options that count rows (lookback, horizon, half-lives) count {unit}"
+        assert (found.status, found.summary) == ("note", f"rows are {rows}: {count}")
+
+
+def test_a_frame_with_a_time_zone_is_checked_like_one_without(prices):
+    prices.iloc[3, 2] *= 3
+    assert check_panel(prices.tz_localize("America/New_York")) == check_panel(prices)
 
 
 def test_findings_name_the_asset_and_the_date(prices):
@@ -249,3 +338,4 @@ def test_the_share_classes_among_993_stocks_are_found_in_time(shared_data):
     pairs = set(report.find("near-duplicates").assets)
     assert pairs == {"CCL/CUK", "FWONA/FWONK", "LBRDA/LBRDK", "LBTYA/LBTYK", "NWS/NWSA"}
     assert report.find("near-riskless").status == report.find("inverse or unrelated").status == "ok"
+    assert report.find("survivorship").summary.startswith("none of 993 assets ends in 21 years: probably a list")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from eigenfolio.data import guess_kind, prepare_panel, read_panel, read_tables
+from eigenfolio.data import Tables, clean_panel, guess_kind, prepare_panel, read_panel, read_tables
 from eigenfolio.data.synthetic import factor_market
 from eigenfolio.errors import DataError, ParameterError
 
@@ -71,6 +71,48 @@ def test_frames_and_folders_bring_their_volume_highs_lows_market_and_sectors(tmp
     assert set(from_dict.assets.fields) == {"returns", "prices", "volume", "high", "low"}
     assert from_dict.sectors.tolist() == list("xxyyz")
     np.testing.assert_allclose(from_dict.market["index"], PRICES.mean(axis=1).iloc[1:])
+
+
+ZONES = ["UTC", "America/New_York", "Asia/Tokyo"]
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_days_with_a_time_zone_keep_their_local_date_and_the_provenance_says_so(tmp_path, zone):
+    zoned = PRICES.tz_localize(zone)
+    step = f"dates with a time zone ({zone}) keep their local wall time"
+    sources = [zoned, {"close": zoned, "volume": zoned}, write(tmp_path, "p.parquet", zoned), long(close=zoned)]
+    for source in sources:
+        panel, _ = prepare_panel(source, market=zoned.mean(axis=1).rename("index"))
+        assert_frame_equal(read_panel(source).prices, PRICES, check_freq=False, check_index_type=False)
+        assert step in panel.provenance.steps
+        assert f"market: {step}" in panel.provenance.steps
+        assert panel.market["index"].notna().all()
+    for name in ("p.csv", "q.csv"):  # offsets differ in summer and winter
+        panel = read_panel(write(tmp_path, name, zoned))
+        assert panel.index.equals(PRICES.index[1:])
+        assert "dates with a time zone (offsets from UTC) keep their local wall time" in panel.provenance.steps
+
+
+@pytest.mark.parametrize("form", ["frame", "csv", "objects", "tables"])
+def test_hours_with_a_time_zone_become_utc_so_that_none_comes_twice_in_autumn(tmp_path, form):
+    utc = pd.date_range("2020-10-31 20:00", periods=60, freq="h")
+    zoned = PRICES.set_axis(utc.tz_localize("UTC").tz_convert("America/New_York"))
+    sources = {
+        "frame": zoned,
+        "csv": write(tmp_path, "h.csv", zoned.rename_axis("date")),
+        "objects": zoned.rename_axis("date").reset_index().astype({"date": object}),
+    }
+    tables = Tables(zoned, "prices", "memory") if form == "tables" else read_tables(sources[form])
+    panel = tables.to_panel()
+    assert panel.index.equals(utc[1:])
+    assert any("were converted to UTC" in step for step in panel.provenance.steps)
+
+
+def test_market_series_with_another_zone_in_hand_made_tables_are_no_type_error():
+    tables = Tables(PRICES, "prices", "memory", market=PRICES.iloc[:, :1].tz_localize("Asia/Tokyo"))
+    panel, _ = clean_panel(tables)
+    assert panel.market["A000"].notna().any()
+    assert panel.provenance.steps[0].startswith("market: dates with a time zone (Asia/Tokyo)")
 
 
 def test_market_and_sectors_may_come_apart_from_the_prices(tmp_path):

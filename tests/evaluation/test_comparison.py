@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from scipy.stats import norm
 
 from eigenfolio import measures
 from eigenfolio.errors import ParameterError
@@ -18,6 +19,7 @@ from eigenfolio.evaluation import (
     compare_with_best,
     finding,
     performance_table,
+    sharpe_difference,
     verdict,
     volatility_ratio,
 )
@@ -92,7 +94,9 @@ def test_each_pair_is_its_volatility_ratio_and_other_rivals_do_not_change_it():
     )
     second = comparison.iloc[1]
     assert (second["window_low"], second["pooled_high"]) == (ratio.window_low, ratio.pooled_high)
-    assert_allclose(second["minimum_detectable"], 2.8016 * ratio.standard_error, rtol=1e-4)
+    half = ratio.window_high - ratio.window_mean
+    assert_allclose(second["minimum_detectable"], half + norm.ppf(0.8) * ratio.standard_error)
+    assert second["block"] == ratio.block
     fewer = make_result({"neural": 0.9, "oas": 1.0})
     alone = compare(fewer, "neural", rng=np.random.default_rng(4)).iloc[0]
     assert alone["window_low"] == comparison.iloc[0]["window_low"]
@@ -198,10 +202,26 @@ def test_the_best_is_found_and_the_indistinguishable_ones_named():
     assert set(comparison["reference"]) <= {"best", "twin"}
     assert comparison["rival"].tolist()[1:] == ["middle", "rough"]
     picked, closest, others = verdict(comparison)
-    assert "had the lowest volatility of 4 models" in picked
+    assert "had the lowest volatility in the average window of 4 models" in picked
     assert "picked after the fact, so what follows allows for all 6 pairs" in picked
     assert "calmer than 2 of 3 (middle, rough) and not distinguishable from 1 of 3" in others
     assert re.match(r"The closest: (best|twin) could not be told apart from (best|twin) ", closest)
+
+
+def test_portfolios_with_their_own_weights_may_be_the_best_of_a_long_only_book():
+    result = make_result({"sample": 1.0, "qis": 0.95})
+    own = make_result({"hrp": 0.8, "equal": 1.3}, book="own")
+    result = WalkForward(result.tracks | own.tracks, {}, result.windows, ())
+    comparison = compare_with_best(result, rng=np.random.default_rng(0))
+    assert set(comparison["book"]) == {"long-only"}
+    assert set(comparison["reference"]) == {"hrp"}
+    sentences = verdict(comparison, result=result, rng=np.random.default_rng(0))
+    assert any("net Sharpe ratio of hrp (long-only)" in sentence for sentence in sentences)
+
+
+def test_a_ratio_beyond_all_measure_is_not_spelled_out():
+    sentence, *_ = verdict(pd.DataFrame([row(window_low=-0.1, window_high=16.0, p_adjusted=0.9)]), champion="qis")
+    assert "more than 900 % higher" in sentence
 
 
 def test_intervals_of_the_best_are_wider_than_those_of_a_pair_alone():
@@ -211,6 +231,65 @@ def test_intervals_of_the_best_are_wider_than_those_of_a_pair_alone():
     alone = alone.loc[best["rival"]]
     assert (best["window_low"].to_numpy() < alone["window_low"].to_numpy()).all()
     assert (best["p_adjusted"].to_numpy() >= alone["p_value"].to_numpy()).all()
+
+
+def test_the_best_is_judged_with_the_largest_block_that_any_pair_chooses():
+    result = make_result({"a": 1.0, "b": 1.05, "c": 1.1, "d": 1.2}, noise=0.3, seed=3)
+    best = compare_with_best(result, rng=np.random.default_rng(0))
+    chosen = {
+        block
+        for model in "abcd"
+        for block in compare(result, model, rng=np.random.default_rng(0), n_bootstrap=100)["block"]
+    }
+    assert set(best["block"]) == {max(chosen)}
+    assert len(chosen) > 1
+    fixed = compare_with_best(result, rng=np.random.default_rng(0), block=2)
+    assert set(fixed["block"]) == {2}
+    # What is called detectable is what the joint interval would find.
+    half = best["window_high"] - best["window_mean"]
+    assert_allclose(best["minimum_detectable"], half + norm.ppf(0.8) * best["standard_error"])
+
+
+def test_the_verdict_puts_the_sharpe_ratios_of_the_leading_rival_beside_its_volatility():
+    result = make_result({"neural": 0.9, "qis": 1.0})
+    hrp = make_result({"hrp": 1.2}, book="own", seed=1)
+    result = WalkForward(result.tracks | hrp.tracks, {}, result.windows, ())
+    comparison = compare(result, "neural", rng=np.random.default_rng(0))
+    for champion, book in (("qis", "long-only"), ("hrp", "own")):
+        words = verdict(comparison, champion=champion, result=result, rng=np.random.default_rng(5))
+        found = sharpe_difference(
+            result.tracks["neural", "long-only"].returns,
+            result.tracks[champion, book].returns,
+            windows=result.windows,
+            rng=np.random.default_rng(int(np.random.default_rng(5).integers(2**63))),
+        )
+        assert words[1] == (
+            f"This is about volatility: the net Sharpe ratio of neural (long-only) was {found.sharpe_a:.2f} against "
+            f"{found.sharpe_b:.2f} of {champion} (difference {found.difference:.2f}, 95 % interval {found.low:.2f} to "
+            f"{found.high:.2f})."
+        )
+        assert [words[0], *words[2:]] == verdict(comparison, champion=champion)
+
+
+def test_the_sharpe_ratios_of_the_best_follow_its_closest_rival():
+    result = make_result({"rough": 1.3, "best": 1.0, "middle": 1.1})
+    comparison = compare_with_best(result, rng=np.random.default_rng(0))
+    words = verdict(comparison, result=result, rng=np.random.default_rng(0), periods_per_year=12)
+    sharpe = measures.sharpe_ratio(result.tracks["best", "long-only"].returns, periods_per_year=12)
+    assert words[2].startswith(
+        f"This is about volatility: the net Sharpe ratio of best (long-only) was {sharpe:.2f} against"
+    )
+    assert "95 % interval of this pair alone" in words[2]
+    assert words[3].startswith("Against all others")
+
+
+def test_sharpe_ratios_need_a_generator_and_the_result_that_was_compared():
+    result = make_result({"neural": 0.9, "qis": 1.0})
+    comparison = compare(result, "neural", rng=np.random.default_rng(0))
+    with pytest.raises(ParameterError, match="result needs rng"):
+        verdict(comparison, result=result)
+    with pytest.raises(ParameterError, match="no track of qis"):
+        verdict(comparison, result=make_result({"neural": 0.9}), rng=np.random.default_rng(0))
 
 
 def test_a_winner_among_equals_is_seldom_called_calmer():

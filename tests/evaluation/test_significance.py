@@ -28,10 +28,24 @@ def make_pair(n_windows, rng, *, difference=0.0, days=21):
     return pd.Series(a, index=index), pd.Series(b, index=index), windows
 
 
-def covers_zero(n_windows, n_trials, rng, n_bootstrap):
+def persistent_pair(n_windows, rng, *, rho):
+    """Two exchangeable tracks of one day per window, whose log ratio is an AR(1) with coefficient rho."""
+    steps = rng.standard_normal((n_windows, 2))
+    steps[0] /= np.sqrt(1.0 - rho**2)
+    logs = np.empty_like(steps)
+    logs[0] = steps[0]
+    for i in range(1, n_windows):
+        logs[i] = rho * logs[i - 1] + steps[i]
+    index = pd.bdate_range("1990-01-01", periods=n_windows)
+    a, b = (pd.Series(0.01 * np.exp(0.05 * column), index=index) for column in logs.T)
+    return a, b, pd.Series(np.arange(n_windows), index=index)
+
+
+def covers_zero(n_windows, n_trials, rng, n_bootstrap, make=make_pair, **options):
     pooled = window = 0
     for _ in range(n_trials):
-        ratio = volatility_ratio(*make_pair(n_windows, rng), n_bootstrap=n_bootstrap, rng=rng)
+        pair = make(n_windows, rng, **options)
+        ratio = volatility_ratio(*pair, n_bootstrap=n_bootstrap, rng=rng)
         pooled += ratio.pooled_low <= 0.0 <= ratio.pooled_high
         window += ratio.window_low <= 0.0 <= ratio.window_high
     return pooled / n_trials, window / n_trials
@@ -100,15 +114,61 @@ def test_the_interval_of_a_null_pair_covers_zero_about_as_often_as_it_says(n_win
 @pytest.mark.parametrize("n_windows", [36, 170])
 def test_coverage_on_many_null_pairs(n_windows):
     pooled, window = covers_zero(n_windows, 2000, np.random.default_rng(6), 1000)
-    assert 0.93 <= pooled <= 0.975
-    assert 0.93 <= window <= 0.975
+    assert 0.935 <= pooled <= 0.985
+    assert 0.935 <= window <= 0.985
+
+
+@pytest.mark.parametrize(("rho", "low", "high"), [(0.0, 0.935, 0.985), (0.4, 0.92, 0.985)])
+def test_coverage_survives_differences_that_persist(rho, low, high):
+    # 500 trials: two standard errors are 2 points. Blocks of two cover 88 to 90 % at rho = 0.4.
+    pooled, window = covers_zero(120, 500, np.random.default_rng(8), 300, make=persistent_pair, rho=rho)
+    assert low <= pooled <= high
+    assert low <= window <= high
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_windows", [36, 120, 240])
+@pytest.mark.parametrize(("rho", "low"), [(0.0, 0.935), (0.4, 0.92), (0.6, 0.89)])
+def test_coverage_of_persistent_differences_on_many_pairs(n_windows, rho, low):
+    pooled, window = covers_zero(n_windows, 2000, np.random.default_rng(9), 500, make=persistent_pair, rho=rho)
+    assert low <= pooled <= 0.985
+    assert low <= window <= 0.985
+
+
+def test_the_block_chosen_has_the_largest_standard_error_of_those_that_fit():
+    for n_windows, fitting in (
+        (8, [1]),
+        (12, [1, 2]),
+        (23, [1, 2, 3]),
+        (40, [1, 2, 3, 4, 6]),
+        (48, [1, 2, 3, 4, 6, 8]),
+    ):
+        for seed in range(4):
+            pair = persistent_pair(n_windows, np.random.default_rng(seed), rho=0.4)
+            options = {"n_bootstrap": 100, "rng": np.random.default_rng(0)}
+            errors = {}
+            for block in fitting:
+                logs = np.log(pair[0] / pair[1]).to_numpy()
+                means = [np.take(logs, range(i, i + block), mode="wrap").mean() for i in range(n_windows)]
+                errors[block] = np.std(means) / np.sqrt(round(n_windows / block) - 1)
+            ratio = volatility_ratio(*pair, **options)
+            assert ratio.block == max(errors, key=errors.get)
+            assert_allclose(ratio.standard_error, max(errors.values()))
+
+
+def test_a_block_given_is_the_block_used():
+    pair = persistent_pair(40, np.random.default_rng(0), rho=0.6)
+    given = volatility_ratio(*pair, block=2, rng=np.random.default_rng(0))
+    chosen = volatility_ratio(*pair, rng=np.random.default_rng(0))
+    assert (given.block, chosen.block) == (2, 6)
+    assert given == volatility_ratio(*pair, block=np.int64(2), rng=np.random.default_rng(0))
 
 
 def test_power_is_as_the_minimum_detectable_difference_says():
-    # A pair that differs by 2.8 standard errors is found in about 80 % of the trials.
+    # A pair that differs by the mean of what is called detectable is found in about 80 % of the trials.
     rng = np.random.default_rng(7)
-    errors = [volatility_ratio(*make_pair(120, rng), n_bootstrap=100, rng=rng).standard_error for _ in range(30)]
-    difference = minimum_detectable(float(np.mean(errors)))
+    ratios = [volatility_ratio(*make_pair(120, rng), n_bootstrap=400, rng=rng) for _ in range(40)]
+    difference = float(np.mean([ratio.minimum_detectable for ratio in ratios]))
     found = 0
     for _ in range(200):
         pair = make_pair(120, rng, difference=-difference)
@@ -119,6 +179,15 @@ def test_power_is_as_the_minimum_detectable_difference_says():
 def test_minimum_detectable_is_two_point_eight_standard_errors():
     assert_allclose(minimum_detectable(1.0), norm.ppf(0.975) + norm.ppf(0.8))
     assert_allclose(minimum_detectable(0.5), 1.4, atol=0.001)
+    assert_allclose(minimum_detectable(0.5, critical_value=2.2), 0.5 * (2.2 + norm.ppf(0.8)))
+
+
+def test_minimum_detectable_uses_the_quantile_of_the_interval_itself():
+    # On 24 windows the bootstrap quantile is well above 1.96, and so is what can be detected.
+    ratio = volatility_ratio(*make_pair(24, np.random.default_rng(3)), rng=np.random.default_rng(0))
+    half = ratio.window_high - ratio.window_mean
+    assert_allclose(ratio.minimum_detectable, half + norm.ppf(0.8) * ratio.standard_error)
+    assert ratio.minimum_detectable > 1.02 * minimum_detectable(ratio.standard_error)
 
 
 def test_swapping_the_tracks_changes_only_the_sign():
@@ -178,5 +247,8 @@ def test_what_cannot_be_compared_is_refused():
         volatility_ratio(a, b, windows, confidence=95.0, rng=rng)
     with pytest.raises(ParameterError, match="n_bootstrap"):
         volatility_ratio(a, b, windows, n_bootstrap=0, rng=rng)
+    for block in (0, 2.0, True, "long"):
+        with pytest.raises(ParameterError, match="block must be 'auto' or a whole number"):
+            volatility_ratio(a, b, windows, block=block, rng=rng)
     with pytest.raises(ParameterError, match="power"):
         minimum_detectable(0.01, power=80)

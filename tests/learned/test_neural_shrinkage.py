@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,11 +10,12 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from random_bundles import random_bundle
+from scipy.special import logit
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator
 
 from eigenfolio.artifacts import Bundle, BundleSeries, save_bundle
-from eigenfolio.errors import ArtifactError, LookaheadError, ParameterError
+from eigenfolio.errors import ArtifactError, DataError, LookaheadError, ParameterError
 from eigenfolio.features import SPECTRUM_FEATURES
 from eigenfolio.learned import NeuralShrinkage
 from eigenfolio.learned.dense import DenseForward
@@ -46,7 +48,7 @@ def test_an_untrained_network_in_a_bundle_is_the_same_closed_form():
     network = DenseShrinkageNetwork(len(SPECTRUM_FEATURES))
     network.initialise(torch.Generator().manual_seed(3))
     n = len(SPECTRUM_FEATURES)
-    tensors = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    tensors = {name: tensor.numpy()[None] for name, tensor in network.state_dict().items()}
     tensors |= {"feature_center": np.zeros(n), "feature_scale": np.ones(n)}
     bundle = Bundle(
         "shrinkage",
@@ -62,16 +64,18 @@ def test_an_untrained_network_in_a_bundle_is_the_same_closed_form():
 
 
 def test_the_numpy_pass_equals_torch():
-    bundle = random_bundle()
+    bundle = random_bundle(n_members=3)
     network = DenseShrinkageNetwork(len(SPECTRUM_FEATURES), hidden_sizes=(16, 8))
-    network.load_state_dict(
-        {k: torch.from_numpy(np.array(v)) for k, v in bundle.tensors.items() if not k.startswith("feature_")}
-    )
+    member = 1
+    state = {
+        k: torch.from_numpy(np.array(v[member])) for k, v in bundle.tensors.items() if not k.startswith("feature_")
+    }
+    network.load_state_dict(state)
     network.eval()
     forward = DenseForward(bundle, SPECTRUM_FEATURES)
     for seed in range(20):
         window = shrinkage_window(market(seed=seed, n_assets=5 + seed).to_numpy())
-        ours = forward(window.features, window.classical_logit)
+        ours = forward.members(window.features, window.classical_logit)[member]
         features = scale_features(
             torch.from_numpy(window.features).float()[None],
             *(torch.from_numpy(np.array(bundle.tensors[f"feature_{part}"])) for part in ("center", "scale")),
@@ -103,6 +107,36 @@ def test_the_covariance_is_the_blend_written_out_by_hand():
     assert min(weights) > 0.001
     assert 0.01 < blended < 1
     assert_allclose(model.covariance_, R * np.outer(sigma, sigma), rtol=1e-9)
+
+
+def test_an_ensemble_answers_with_the_mean_of_its_members():
+    bundle = random_bundle(n_members=3)
+    X = market()
+    window = shrinkage_window(X.iloc[-252:].to_numpy())
+    members = DenseForward(bundle, SPECTRUM_FEATURES).members(window.features, window.classical_logit)
+    model = NeuralShrinkage(bundle).fit(X)
+    assert len({member.intensity for member in members}) == 3
+    assert logit(model.shrinkage_) == pytest.approx(np.mean([logit(member.intensity) for member in members]))
+    assert model.volatility_blend_ == pytest.approx(np.mean([member.volatility_blend for member in members]))
+    assert model.diagnostics_["member_spread"] == pytest.approx(np.std([member.intensity for member in members]))
+
+
+def test_inputs_beyond_the_training_range_are_counted():
+    bundle = random_bundle()
+    narrow = dict(bundle.tensors) | {"feature_scale": np.full(len(SPECTRUM_FEATURES), 1e-6)}
+    assert NeuralShrinkage(replace(bundle, tensors=narrow)).fit(market()).diagnostics_["out_of_range"] > 0.9
+    wide = dict(bundle.tensors) | {"feature_scale": np.full(len(SPECTRUM_FEATURES), 1e6)}
+    assert NeuralShrinkage(replace(bundle, tensors=wide)).fit(market()).diagnostics_["out_of_range"] == 0.0
+
+
+def test_dates_out_of_order_or_with_a_time_zone_and_foreign_weights_are_refused():
+    X = market()
+    with pytest.raises(DataError, match="order of their dates"):
+        NeuralShrinkage(random_bundle()).fit(X.iloc[::-1])
+    with pytest.raises(DataError, match="time zone"):
+        NeuralShrinkage(random_bundle()).fit(X.tz_localize("UTC"))
+    with pytest.raises(ParameterError, match="got int"):
+        NeuralShrinkage(3).fit(X)
 
 
 def test_every_answer_is_positive_definite_with_intensity_and_weights_in_range():

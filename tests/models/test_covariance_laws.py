@@ -152,6 +152,12 @@ def test_gaps_late_listings_and_delistings_leave_a_finite_answer(model, returns)
     assert_usable(model.covariance_[np.ix_(active, active)])
 
 
+def test_twelve_missing_rows_leave_an_asset_active_whatever_the_lookback(any_length, returns):
+    x = returns.copy()
+    x.iloc[-12:, 3] = np.nan
+    assert_usable(any_length.set_params(lookback=10).fit(x).covariance_)
+
+
 def test_a_mask_decides_who_is_active(model, returns):
     mask = np.ones(returns.shape, dtype=bool)
     mask[-1, 0] = False

@@ -13,16 +13,18 @@ import yaml
 
 from eigenfolio.artifacts import load_run, load_series
 from eigenfolio.cli import main
+from eigenfolio.config import load_compare_config, load_config
 
 QUICK = {
     "sealed_share": 0.2,
     "training": {
+        "n_members": 2,
         "schedule": {"first_months": 30, "every_months": 24, "validation_months": 6},
         "windows": {"n_windows": 64, "n_validation_windows": 32, "max_lookback": 120},
         "network": {"hidden_sizes": [16, 8]},
         "loop": {"max_epochs": 2},
     },
-    "evaluation": {"lookback": 126, "n_bootstrap": 200},
+    "evaluation": {"lookback": 126, "n_bootstrap": 1000},
 }
 
 
@@ -134,6 +136,28 @@ def test_the_same_command_gives_the_same_numbers_for_any_number_of_workers(finis
     assert [bundle.digest for bundle in first] == [bundle.digest for bundle in second]
 
 
+def test_a_market_without_correlation_gets_its_report_too(tmp_path, monkeypatch, capsys):
+    table = prices()
+    rng = np.random.default_rng(1)
+    table[:] = 100 * np.exp(np.cumsum(0.01 * rng.standard_normal(table.shape), axis=0))
+    table.to_csv(tmp_path / "null.csv")
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(QUICK | {"sealed_share": 0.0}))
+    status, _, err = call(
+        monkeypatch,
+        capsys,
+        "run",
+        tmp_path / "c.yaml",
+        "--data",
+        tmp_path / "null.csv",
+        "--out",
+        tmp_path / "out",
+        "--json",
+    )
+    assert status == 0, err
+    page = (tmp_path / "out" / "latest" / "report.html").read_text()
+    assert "No rows were sealed" in page
+
+
 def test_compare_covariance_needs_no_training(tmp_path, monkeypatch, capsys):
     prices(700).to_parquet(tmp_path / "p.parquet")
     out_folder = tmp_path / "out"
@@ -197,6 +221,12 @@ def test_an_unknown_key_names_its_nearest_neighbour(tmp_path, monkeypatch, capsy
     _, _, err = call(monkeypatch, capsys, "run", tmp_path / "c.yaml", "--out", tmp_path / "out")
     assert "did you mean" in err
     assert "lookback" in err
+
+
+def test_one_key_of_a_group_leaves_the_others_as_they_were(tmp_path):
+    (tmp_path / "c.yaml").write_text("universe: {seed: 1}")
+    for load in (load_config, load_compare_config):
+        assert load(tmp_path / "c.yaml").universe.min_assets == load(None).universe.min_assets == 2
 
 
 def test_a_key_that_the_command_does_not_read_is_an_error(tmp_path, monkeypatch, capsys):

@@ -3,7 +3,7 @@
 Arrays and JSON-able dictionaries enter and come back; this room knows no model.
 """
 
-from eigenfolio.artifacts.bundle import Bundle, BundleSeries, load_bundle, load_series, save_bundle
+from eigenfolio.artifacts.bundle import Bundle, BundleSeries, load_bundle, load_series, save_bundle, short_date
 from eigenfolio.artifacts.runs import RunRecord, check_writable, library_versions, load_run, run_identifier, write_run
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "load_series",
     "run_identifier",
     "save_bundle",
+    "short_date",
     "write_run",
 ]

@@ -27,7 +27,7 @@ from safetensors.numpy import save as save_tensors
 
 from eigenfolio.errors import ArtifactError, LookaheadError
 
-__all__ = ["Bundle", "BundleSeries", "load_bundle", "load_series", "save_bundle", "whole_folder"]
+__all__ = ["Bundle", "BundleSeries", "load_bundle", "load_series", "save_bundle", "short_date", "whole_folder"]
 
 FORMAT = "eigenfolio-bundle-1"
 _MANIFEST = "manifest.json"
@@ -65,8 +65,11 @@ class Bundle:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for tensor in self.tensors.values():
-            tensor.flags.writeable = False
+        object.__setattr__(self, "tensors", {name: _frozen(tensor) for name, tensor in self.tensors.items()})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__post_init__()  # arrays come back from another process writeable
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Bundle:
         """Nothing in a bundle changes, so a clone of an estimator shares it."""
@@ -125,8 +128,8 @@ class BundleSeries:
         known = [bundle for bundle in self.bundles if bundle.trained_through <= last_row]
         if not known:
             raise LookaheadError(
-                f"the earliest bundle has seen rows through {self.bundles[0].trained_through:%Y-%m-%d}, after the "
-                f"last row given ({last_row:%Y-%m-%d}); decide later, or train a bundle that ends earlier"
+                f"the earliest bundle has seen rows through {short_date(self.bundles[0].trained_through)}, after the "
+                f"last row given ({short_date(last_row)}); decide later, or train a bundle that ends earlier"
             )
         return known[-1]
 
@@ -146,7 +149,7 @@ def save_bundle(bundle: Bundle, folder: str | Path) -> Path:
         "network": bundle.network,
         "options": dict(bundle.options),
         "feature_names": list(bundle.feature_names),
-        "trained_through": bundle.trained_through.strftime("%Y-%m-%d"),
+        "trained_through": bundle.trained_through.isoformat(),
         "details": dict(bundle.details),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
@@ -259,6 +262,12 @@ class whole_folder:
             raise ArtifactError(f"{self.folder} cannot be written ({failure.strerror or failure})") from failure
 
 
+def _frozen(tensor: NDArray[Any]) -> NDArray[Any]:
+    kept = np.array(tensor)
+    kept.flags.writeable = False
+    return kept
+
+
 def _tensor_bytes(tensors: Mapping[str, NDArray[Any]]) -> bytes:
     return save_tensors({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)})
 
@@ -269,4 +278,15 @@ def _manifest_digest(manifest: Mapping[str, Any]) -> str:
 
 
 def _dates(dates: Sequence[pd.Timestamp]) -> str:
-    return ", ".join(f"{date:%Y-%m-%d}" for date in dates)
+    return ", ".join(short_date(date) for date in dates)
+
+
+def short_date(date: pd.Timestamp) -> str:
+    """ISO date, with the time of day where there is one; fit for a folder name.
+
+    Examples
+    --------
+    >>> short_date(pd.Timestamp("2020-03-05")), short_date(pd.Timestamp("2020-03-05 20:00"))
+    ('2020-03-05', '2020-03-05T2000')
+    """
+    return f"{date:%Y-%m-%d}" if date == date.normalize() else f"{date:%Y-%m-%dT%H%M}"

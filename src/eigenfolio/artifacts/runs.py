@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -112,8 +113,12 @@ def check_writable(folder: str | Path) -> None:
         nearest = nearest.parent
     if not nearest.is_dir():
         raise ArtifactError(f"{folder} cannot be written: {nearest} is a file; choose another folder")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise ArtifactError(f"{folder} cannot be written: no permission in {nearest}; choose another folder")
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".eigenfolio-", dir=nearest))
+    except OSError as error:
+        raise ArtifactError(
+            f"{folder} cannot be written: {error.strerror or error} in {nearest}; choose another folder"
+        ) from error
 
 
 def write_run(record: RunRecord, folder: str | Path, *, contents: Callable[[Path], None]) -> Path:

@@ -141,10 +141,10 @@ class CoverageRule(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    min_assets: int = Field(20, ge=1)
-    min_rows: int = Field(200, ge=1)
-    lookback: int = Field(252, ge=1)
-    max_assets: int | None = Field(None, ge=1)
+    min_assets: int = Field(default=20, ge=1)
+    min_rows: int = Field(default=200, ge=1)
+    lookback: int = Field(default=252, ge=1)
+    max_assets: int | None = Field(default=None, ge=1)
     seed: int = 0
 
     def model_post_init(self, context: Any, /) -> None:

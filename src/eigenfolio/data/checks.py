@@ -4,6 +4,9 @@ Every check always answers, with "ok" when it found nothing. Thresholds are name
 decide what is shown, never what is changed (`cleaning` changes). Numbers that the checks compute see the
 whole table; nothing here feeds a model.
 
+An asset that ends without a delisting return is a warning: the loss of those who held it is missing. So is
+a long and broad table in which next to nothing ends (below 0.2 % of the assets a year).
+
 A jump is a one-step move beyond 50 %. It is a spike when the next price is back within 15 % of the one
 before, otherwise it stays. Volatility and correlation are of returns clipped at +-50 %, correlation with
 the market is with the equal-weight mean of all other assets, and pairs are compared on the rows both
@@ -19,6 +22,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from eigenfolio.data.delistings import WRITTEN, ZERO_PRICE, DelistingReturn, ended_assets, returns_by_name, zero_tails
 from eigenfolio.data.findings import DataReport, Finding, Status, iso_dates, some
 from eigenfolio.data.readers import MIN_ASSETS, MIN_ROWS, Tables, guess_kind
 from eigenfolio.errors import DataError
@@ -27,11 +31,13 @@ from eigenfolio.panel import Panel
 __all__ = ["check_panel"]
 
 JUMP = 0.5
+BROKEN = 30.0  # a price that moves by this factor in one step is an error of the data
 REVERTED = 0.15
 STALE_ROWS = 10
 GAP_SHARE = 0.01
 EMPTY_ROW_SHARE = 0.2
 UNCHANGED_ROW_SHARE = 0.95
+WEEKEND_SHARE = 0.2
 RISKLESS_RATIO = 0.3
 UNRELATED = 0.1
 MARKET_CORRELATION = 0.3
@@ -40,11 +46,17 @@ MIN_COMMON_ROWS = 120
 YEAR = 252
 WILD_SHARE = 0.05
 MAX_BAD_SHARE = 0.05
+MAX_FILL = 5
+SURVIVOR_ASSETS = 30
+SURVIVOR_YEARS = 5.0
+SURVIVOR_RATE = 0.002
 
 _SPLITS = np.array([2, 3, 4, 5, 7, 8, 10, 15, 20, 25, 30, 50, 100.0])
 
 
-def check_panel(data: Panel | Tables | pd.DataFrame) -> DataReport:
+def check_panel(
+    data: Panel | Tables | pd.DataFrame, *, max_fill: int = MAX_FILL, delisting_return: DelistingReturn = None
+) -> DataReport:
     """Run every check on a panel or on tables that are still raw.
 
     Parameters
@@ -52,11 +64,19 @@ def check_panel(data: Panel | Tables | pd.DataFrame) -> DataReport:
     data : Panel, Tables or DataFrame
         Raw tables may be unsorted, repeat dates or hold impossible prices; they are not changed. A DataFrame
         is taken as a wide table of prices or returns, whichever it looks like.
+    max_fill, delisting_return
+        What cleaning will be told (`clean_panel`): more missing rows than `max_fill` at the end mean that an asset
+        ended, which is a warning for the assets without a delisting return.
 
     Returns
     -------
     DataReport
         Findings in a fixed order. An empty table is one error.
+
+    Raises
+    ------
+    ParameterError
+        If `delisting_return` is not above -1 or names an unknown asset.
 
     Examples
     --------
@@ -71,10 +91,11 @@ def check_panel(data: Panel | Tables | pd.DataFrame) -> DataReport:
         if not isinstance(data.index, pd.DatetimeIndex):
             raise DataError("a DataFrame to check needs a DatetimeIndex; read other tables with read_tables")
         data = Tables(data.astype(float), guess_kind(data)[0] or "prices", "table")
+    given = returns_by_name(delisting_return, data.values.columns)
     if not len(data.values) or not len(data.values.columns) or not data.values.notna().to_numpy().any():
         summary = f"there is no number in {data.values.shape[0]} rows x {data.values.shape[1]} assets"
         return DataReport((Finding("size", "error", summary),))
-    table = _Ordered(data)
+    table = _Ordered(data, max_fill, given)
     findings = list(data.findings)
     for check in _CHECKS:
         findings += check(table)
@@ -86,6 +107,8 @@ class _Ordered:
     """Tables plus what several checks need, in date order and without repeated dates."""
 
     tables: Tables
+    max_fill: int
+    delisting_returns: dict[str, float]
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -119,6 +142,18 @@ class _Ordered:
     def listed(self) -> np.ndarray:
         seen = self.observed
         return np.logical_or.accumulate(seen) & np.logical_or.accumulate(seen[::-1])[::-1]
+
+    @cached_property
+    def zero_tails(self) -> np.ndarray:
+        """Prices of zero at the end of an asset's life, which mean a total loss."""
+        raw = self.frame.to_numpy(dtype=float)
+        return zero_tails(raw) if self.is_prices else np.zeros(raw.shape, dtype=bool)
+
+    @cached_property
+    def ended(self) -> np.ndarray:
+        """True for assets that end before the table does, (n_assets,)."""
+        ended: np.ndarray = ended_assets(self.values, self.max_fill) | self.zero_tails.any(axis=0)
+        return ended
 
     @cached_property
     def before(self) -> np.ndarray:
@@ -169,13 +204,39 @@ def _dates(table: _Ordered) -> list[Finding]:
     return found
 
 
+_FREQUENCIES = (  # least spacing in days, days in one unit, name of the rows, what they count
+    (350.0, 365.25, "yearly", "years"),
+    (80.0, 365.25 / 4, "quarterly", "quarters"),
+    (25.0, 365.25 / 12, "monthly", "months"),
+    (4.5, 7.0, "weekly", "weeks"),
+    (0.9, 1.0, "daily, weekends included", "days"),
+    (0.9 / 24, 1 / 24, "hourly", "hours"),
+    (0.9 / 1440, 1 / 1440, "one minute apart", "minutes"),
+    (0.0, 1 / 86400, "a second or less apart", "seconds or less"),
+)
+
+
+def _frequency(table: _Ordered) -> list[Finding]:
+    days = table.spacing_days
+    if not np.isfinite(days):
+        return [Finding("frequency", "ok", "too few rows to tell how often they come")]
+    if table.is_daily and np.mean(table.index.day_of_week >= 5) <= WEEKEND_SHARE:
+        return [Finding("frequency", "ok", "rows are business days")]
+    _, unit_days, name, unit = next(entry for entry in _FREQUENCIES if days >= entry[0])
+    n_units = round(days / unit_days)
+    if n_units > 1:
+        name, unit = f"{n_units} {unit} apart", f"steps of {n_units} {unit}"
+    summary = f"rows are {name}: options that count rows (lookback, horizon, half-lives) count {unit}"
+    return [Finding("frequency", "note", summary)]
+
+
 def _non_trading(table: _Ordered) -> list[Finding]:
     n_listed = table.listed.sum(axis=1)
     n_observed = table.observed.sum(axis=1)
     weekend = np.zeros(len(table.index), dtype=bool)
     if table.is_daily:
         weekend = np.asarray(table.index.day_of_week >= 5)
-        if weekend.mean() > 0.2:  # a market that trades every day
+        if weekend.mean() > WEEKEND_SHARE:  # a market that trades every day
             weekend[:] = False
     empty = (n_observed < EMPTY_ROW_SHARE * np.maximum(n_listed, 1)) & (n_listed >= 1)
     same = np.sum(table.returns == 0, axis=1)
@@ -213,7 +274,7 @@ def _impossible(table: _Ordered) -> list[Finding]:
     raw = table.frame.to_numpy(dtype=float)
     infinite = np.isinf(raw)
     wrong = (raw <= 0) if table.is_prices else (raw < -1)
-    wrong &= ~infinite
+    wrong &= ~infinite & ~table.zero_tails
     what = "non-positive prices" if table.is_prices else "returns below -100 %"
     n_values = max(1, int(np.count_nonzero(~np.isnan(raw))))
     found = []
@@ -261,12 +322,23 @@ def _jumps(table: _Ordered) -> list[Finding]:
     n_splits = int((np.abs(factor[:, None] / _SPLITS - 1) < 0.01).any(axis=1).sum())
     hint = f"; {n_splits} of them by a split ratio, so prices may not be adjusted" if n_splits else ""
     status: Status = "warning" if n_splits > max(5, 0.3 * stays.sum()) else "note"
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = 1 + table.returns
+        broken = (ratio > BROKEN) | ((ratio < 1 / BROKEN) & (ratio > 0))
     return [
+        _cell_finding(
+            table,
+            "broken prices",
+            "error",
+            broken,
+            f"one-step moves by a factor of {BROKEN:g} or more, which no market makes: mend or remove these assets",
+            f"no move by a factor of {BROKEN:g}",
+        ),
         _cell_finding(
             table,
             "spikes",
             "warning",
-            spike,
+            spike & ~broken,
             "one-step moves beyond 50 % that revert",
             "no spike beyond 50 %",
         ),
@@ -282,7 +354,7 @@ def _listings(table: _Ordered) -> list[Finding]:
     worst = float((gaps.sum(axis=0) / n_listed).max())
     seen = table.observed.any(axis=0)
     late = table.names[seen & ~table.listed[0]]
-    gone = table.names[seen & ~table.listed[-1]]
+    late_quotes = table.names[seen & ~table.listed[-1] & ~table.ended]
     share = f", up to {100 * worst:.2g} % of an asset's rows"
     return [
         _cell_finding(
@@ -290,8 +362,70 @@ def _listings(table: _Ordered) -> list[Finding]:
             f"{table.tables.kind} missing inside the listed spans", "nothing is missing inside a listed span", share,
         ),
         _asset_finding("late listings", "note", late, "assets that begin after the first row", "none begins late"),
-        _asset_finding("delistings", "note", gone, "assets that end before the last row", "none ends early"),
+        _asset_finding(
+            "late quotes", "note", late_quotes, f"assets without a value on the last rows (at most {table.max_fill})",
+            "no value is missing on the last rows",
+        ),
     ]  # fmt: skip
+
+
+def _endings(table: _Ordered) -> list[Finding]:
+    """Find what ended, whether its end is accounted for, and whether suspiciously little did."""
+    gone = table.names[table.ended]
+    covered = np.isin(table.names, list(table.delisting_returns)) | any(WRITTEN in s for s in table.tables.steps)
+    if not table.is_prices:  # a last return of -100 % is the whole loss
+        covered = covered | (_last_values(table.values) == -1)
+    open_ended = table.names[table.ended & ~covered]
+    if not len(gone):
+        found = [Finding("delistings", "ok", "no asset ends before the panel does")]
+    elif len(open_ended):
+        verb = "asset ends" if len(open_ended) == 1 else "assets end"
+        summary = (
+            f"{len(open_ended):,} {verb} before the panel does ({some(open_ended)}) and their last return is the last "
+            f"{table.tables.kind.removesuffix('s')}'s; give delisting_return if they failed"
+        )
+        found = [Finding("delistings", "warning", summary, tuple(open_ended), (), len(open_ended))]
+    else:
+        found = [
+            _asset_finding(
+                "delistings", "note", gone, "assets that end before the panel does, delisting return known", ""
+            )
+        ]
+    return [*found, _total_losses(table, covered), _survivorship(table)]
+
+
+def _total_losses(table: _Ordered, covered: np.ndarray) -> Finding:
+    worthless = table.zero_tails.any(axis=0)
+    if not worthless.any():
+        return Finding("ended at zero", "ok", "no asset ended at a price of zero")
+    bare = (worthless & ~covered).any()
+    names = table.names[worthless & ~covered if bare else worthless]
+    first = np.argmax(table.zero_tails[:, np.isin(table.names, names)], axis=0)
+    mend = "give delisting_return" if bare else "their delisting return stands for it"
+    summary = f"{len(names):,} {'asset' if len(names) == 1 else 'assets'} ({some(names)}) {ZERO_PRICE}; {mend}"
+    dates = iso_dates(table.index[first])
+    return Finding("ended at zero", "warning" if bare else "note", summary, tuple(names), dates, len(names))
+
+
+def _survivorship(table: _Ordered) -> Finding:
+    n_assets = int(table.observed.any(axis=0).sum())
+    n_gone = int(table.ended.sum())
+    years = (table.index[-1] - table.index[0]).days / 365.25
+    if n_assets < SURVIVOR_ASSETS or years < SURVIVOR_YEARS:
+        few = f"fewer than {SURVIVOR_ASSETS} assets or {SURVIVOR_YEARS:g} years: too little to tell who survived"
+        return Finding("survivorship", "ok", few)
+    rate = n_gone / n_assets / years
+    extent = f"{n_assets:,} assets {'end' if n_gone > 1 else 'ends'} in {years:.0f} years"
+    if rate >= SURVIVOR_RATE:
+        return Finding("survivorship", "ok", f"{n_gone:,} of {extent} ({100 * rate:.2g} % a year)", count=n_gone)
+    summary = f"{n_gone or 'none':} of {extent}: probably a list of survivors, whose past flatters every strategy"
+    return Finding("survivorship", "warning", summary, count=n_gone)
+
+
+def _last_values(values: np.ndarray) -> np.ndarray:
+    rows = len(values) - 1 - np.argmax(~np.isnan(values[::-1]), axis=0)
+    last: np.ndarray = values[rows, np.arange(values.shape[1])]
+    return last
 
 
 def _foreign(table: _Ordered) -> list[Finding]:
@@ -358,7 +492,8 @@ def _market(table: _Ordered) -> list[Finding]:
 
 
 _CHECKS: tuple[Callable[[_Ordered], list[Finding]], ...] = (
-    _size, _kind, _dates, _non_trading, _impossible, _stale, _jumps, _listings, _foreign, _market,
+    _size, _kind, _dates, _frequency, _non_trading, _impossible, _stale, _jumps, _listings, _endings, _foreign,
+    _market,
 )  # fmt: skip
 
 

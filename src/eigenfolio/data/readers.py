@@ -14,6 +14,9 @@ Layouts, recognised by content and column names (case, blanks and underscores do
   `low`, `market`; the first of the four that is there is used;
 - "sp500": skfolio's bundled closing prices of 20 stocks, 1990-2022, offline.
 
+Dates with a time zone lose it, and the provenance says so: rows a day or more apart keep the local wall
+time of their zone (the day it was there), rows closer together become UTC, where no hour comes twice.
+
 Whether numbers are prices or returns is asked of the evidence (`guess_kind`) unless `kind` says it.
 """
 
@@ -75,6 +78,8 @@ _DATE_FORMATS = (
     "%d-%b-%Y",
     "%b %d, %Y",
 )
+_OFFSET = r"(?:Z|[+-]\d\d:?\d\d)"
+_ZONE = "dates with a time zone"
 _SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz", ".tsv", ".txt")
 
 
@@ -85,7 +90,7 @@ class Tables:
     Parameters
     ----------
     values : DataFrame of shape (n_rows, n_assets)
-        Prices or returns, float64, on a DatetimeIndex.
+        Prices or returns, float64, on a DatetimeIndex; a time zone is taken off as when reading.
     kind : {"prices", "returns"}
         What `values` are.
     source : str
@@ -110,6 +115,14 @@ class Tables:
     low: pd.DataFrame | None = None
     market: pd.DataFrame | None = None
     sectors: pd.Series | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("values", "volume", "high", "low", "market"):
+            table = getattr(self, name)
+            if isinstance(table, pd.DataFrame) and isinstance(table.index, pd.DatetimeIndex) and table.index.tz:
+                dates, step = _without_zone(pd.Series(table.index))
+                object.__setattr__(self, name, table.set_axis(pd.DatetimeIndex(dates, name=table.index.name)))
+                object.__setattr__(self, "steps", (*self.steps, step if name == "values" else f"{name}: {step}"))
 
     @classmethod
     def from_panel(cls, panel: Panel) -> Tables:
@@ -253,7 +266,8 @@ def read_tables(
         else:
             tables = _from_frame(load_file(path), str(path), kind)
     if market is not None:
-        tables = replace(tables, market=_read_market(market))
+        series, zone = _read_market(market)
+        tables = replace(tables, market=series, steps=tables.steps + zone)
     if sectors is not None:
         tables = replace(tables, sectors=_read_sectors(sectors))
     n_rows, n_assets = tables.values.shape
@@ -400,16 +414,19 @@ def _from_frames(frames: dict[str, pd.DataFrame], source: str, kind: Kind) -> Ta
     tables = _from_frame(named[used], f"{source} ({used})", "returns" if used == "returns" else kind)
     extra: dict[str, Any] = {}
     findings = list(tables.findings)
+    zones: list[str] = []
     for name in _EXTRA_NAMES:
         if name in named:
             table = _from_frame(named[name], f"{source} ({name})", "prices")
             extra[name] = table.values
+            zones += [f"{name}: {step}" for step in table.steps if step.startswith(_ZONE)]
             findings += [replace(finding, summary=f"{name}: {finding.summary}") for finding in table.findings]
     if "market" in named:
-        extra["market"] = _read_market(named["market"])
+        extra["market"], zone = _read_market(named["market"])
+        zones += zone
     if "sectors" in named:
         extra["sectors"] = _read_sectors(named["sectors"])
-    steps = (f"read {', '.join([used, *extra])}", *tables.steps)
+    steps = (f"read {', '.join([used, *extra])}", *tables.steps, *zones)
     return replace(tables, source=source, steps=steps, findings=tuple(findings), **extra)
 
 
@@ -426,7 +443,7 @@ def _from_frame(frame: pd.DataFrame, source: str, kind: Kind) -> Tables:
     if not frame.columns.is_unique:
         repeated = frame.columns[frame.columns.duplicated()]
         raise DataError(f"{source}: column {some(repeated)} appears more than once; drop or rename one")
-    date_column, dates = _find_dates(frame, source)
+    date_column, dates, zone = _find_dates(frame, source)
     plain = {_plain(column): column for column in frame.columns if column != date_column}
     asset_column = next((plain[name] for name in _ASSET_COLUMNS if name in plain), None)
     if asset_column is not None and pd.api.types.is_numeric_dtype(frame[asset_column]) and dates.is_unique:
@@ -439,7 +456,7 @@ def _from_frame(frame: pd.DataFrame, source: str, kind: Kind) -> Tables:
         )
     frame, dates = frame[dates.notna().to_numpy()], dates[dates.notna()]
     if asset_column is not None:
-        return _from_long(frame, dates, asset_column, plain, source, kind, findings)
+        return _from_long(frame, dates, zone, asset_column, plain, source, kind, findings)
     body = frame.drop(columns=date_column)
     if len(body.columns) and set(plain) <= _FIELD_COLUMNS:
         raise DataError(
@@ -449,13 +466,14 @@ def _from_frame(frame: pd.DataFrame, source: str, kind: Kind) -> Tables:
     values, lost = _numbers(body, source)
     findings += lost
     values.index = pd.DatetimeIndex(dates, name="date")
-    steps = [f"recognised a wide table, dates in column '{date_column}'"]
+    steps = [f"recognised a wide table, dates in column '{date_column}'", *zone]
     return _decided(values, source, kind, steps, findings)
 
 
 def _from_long(
     frame: pd.DataFrame,
     dates: pd.Series,
+    zone: tuple[str, ...],
     asset_column: str,
     plain: dict[str, str],
     source: str,
@@ -501,7 +519,7 @@ def _from_long(
     for table in wide.values():
         table.index = pd.DatetimeIndex(table.index, name="date")
         table.columns = pd.Index([str(name) for name in table.columns])
-    steps = [f"recognised a long table: asset in '{asset_column}', value in '{fields[value]}'"]
+    steps = [f"recognised a long table: asset in '{asset_column}', value in '{fields[value]}'", *zone]
     stated = kind if kind != "auto" else _VALUE_COLUMNS[value]
     tables = _decided(wide.pop(value), source, stated, steps, findings)
     return replace(tables, **cast(dict[str, Any], wide))
@@ -530,47 +548,67 @@ def _decided(values: pd.DataFrame, source: str, kind: Kind, steps: list[str], fi
     return Tables(values, kind, source, tuple(steps), tuple(findings))
 
 
-def _find_dates(frame: pd.DataFrame, source: str) -> tuple[str, pd.Series]:
+def _find_dates(frame: pd.DataFrame, source: str) -> tuple[str, pd.Series, tuple[str, ...]]:
+    """Return the column of dates, the dates, and a step when they had a time zone."""
     by_type = [column for column in frame.columns if pd.api.types.is_datetime64_any_dtype(frame[column])]
     by_name = [column for column in frame.columns if _plain(column) in _DATE_COLUMNS]
     first = frame.columns[0]
     leading = [] if pd.api.types.is_float_dtype(frame[first]) else [first]
     for column in dict.fromkeys([*by_type, *by_name, *leading]):
-        dates = _parse_dates(frame[column], source)
+        dates, step = _parse_dates(frame[column], source)
         if dates.notna().mean() > 0.5:
-            return column, dates
+            return column, dates, (step,) if step else ()
     raise DataError(
         f"{source}: no column of dates among {some(frame.columns, 3)}; name one 'date' and write it as YYYY-MM-DD"
     )
 
 
-def _parse_dates(column: pd.Series, source: str) -> pd.Series:
-    """Return dates without a time zone, NaT where unreadable."""
-    if not pd.api.types.is_datetime64_any_dtype(column):
-        text = column.astype("string").str.strip()
-        if pd.api.types.is_numeric_dtype(column):  # 20200131 is a date, other numbers are not
-            text = text.str.replace(r"\.0$", "", regex=True)
-            column = pd.to_datetime(text.where(text.str.fullmatch(r"(19|20)\d{6}")), format="%Y%m%d", errors="coerce")
-        else:
-            column = _parse_text_dates(text, source)
+def _parse_dates(column: pd.Series, source: str) -> tuple[pd.Series, str]:
+    """Return dates without a time zone, NaT where unreadable, and what was done to a zone."""
     if isinstance(column.dtype, pd.DatetimeTZDtype):
-        column = column.dt.tz_localize(None)
-    return column
+        return _without_zone(column)
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return column, ""
+    text = column.astype("string").str.strip()
+    if pd.api.types.is_numeric_dtype(column):  # 20200131 is a date, other numbers are not
+        text = text.str.replace(r"\.0$", "", regex=True)
+        return pd.to_datetime(text.where(text.str.fullmatch(r"(19|20)\d{6}")), format="%Y%m%d", errors="coerce"), ""
+    return _parse_text_dates(text, source)
 
 
-def _parse_text_dates(text: pd.Series, source: str) -> pd.Series:
+def _parse_text_dates(text: pd.Series, source: str) -> tuple[pd.Series, str]:
     sample = text.dropna().iloc[:1000]
     if not sample.str.contains(r"\d", regex=True).mean() > 0.5:
-        return pd.Series(pd.NaT, index=text.index)
-    text = text.str.replace(r"(:\d\d(?:\.\d+)?)\s?(?:Z|[+-]\d\d:?\d\d)$", r"\1", regex=True)  # wall time stays
-    iso = pd.to_datetime(text, format="ISO8601", errors="coerce")
+        return pd.Series(pd.NaT, index=text.index), ""
+    wall = text.str.replace(rf"(:\d\d(?:\.\d+)?)\s?{_OFFSET}$", r"\1", regex=True)
+    zoned = wall.ne(text).fillna(False)
+    iso = pd.to_datetime(wall, format="ISO8601", errors="coerce")
     if iso.notna().mean() > 0.5:
-        return iso
-    tries = {style: pd.to_datetime(text, format=style, errors="coerce") for style in _DATE_FORMATS}
+        if not zoned.any():
+            return iso, ""
+        if _is_intraday(iso) and zoned[iso.notna()].all():
+            utc = pd.to_datetime(text.str.replace(r"\s(?=[+-]\d\d:?\d\d$|Z$)", "", regex=True), format="ISO8601",
+                                 errors="coerce", utc=True)  # fmt: skip
+            return _without_zone(utc, "offsets from UTC")
+        return iso, f"{_ZONE} (offsets from UTC) keep their local wall time"
+    tries = {style: pd.to_datetime(wall, format=style, errors="coerce") for style in _DATE_FORMATS}
     american, european = tries["%m/%d/%Y"], tries["%d/%m/%Y"]
     if american.notna().all() and european.notna().all() and not american.equals(european):
         raise DataError(f"{source}: dates like {sample.iloc[0]} can be read in two ways; write them as YYYY-MM-DD")
-    return max(tries.values(), key=lambda dates: dates.notna().sum())
+    return max(tries.values(), key=lambda dates: dates.notna().sum()), ""
+
+
+def _without_zone(dates: pd.Series, zone: str = "") -> tuple[pd.Series, str]:
+    """Take the time zone off: the local wall time of days and longer, UTC of anything shorter."""
+    zone = zone or str(dates.dt.tz)
+    if _is_intraday(dates):
+        return dates.dt.tz_convert("UTC").dt.tz_localize(None), f"{_ZONE} ({zone}) were converted to UTC"
+    return dates.dt.tz_localize(None), f"{_ZONE} ({zone}) keep their local wall time"
+
+
+def _is_intraday(dates: pd.Series) -> bool:
+    stamps = np.unique(pd.DatetimeIndex(dates.dropna()).as_unit("s").asi8)
+    return len(stamps) > 1 and float(np.median(np.diff(stamps))) < 0.9 * 86400
 
 
 def _numbers(body: pd.DataFrame, source: str) -> tuple[pd.DataFrame, list[Finding]]:
@@ -610,25 +648,25 @@ def read_table_columns(table: pd.DataFrame, source: str) -> tuple[pd.Series, pd.
     asset = next((plain[name] for name in _ASSET_COLUMNS if name in plain), None)
     if asset is None or not len(table):
         raise DataError(f"{source}: needs rows with the columns date and ticker, got {some(table.columns)}")
-    _, dates = _find_dates(table.drop(columns=asset), source)
+    _, dates, _ = _find_dates(table.drop(columns=asset), source)
     known = dates.notna().to_numpy() & table[asset].notna().to_numpy()
     return dates[known], table.loc[known, asset].astype(str).str.strip()
 
 
-def _read_market(market: MarketSource) -> pd.DataFrame:
+def _read_market(market: MarketSource) -> tuple[pd.DataFrame, tuple[str, ...]]:
     source = str(market) if isinstance(market, str | Path) else "market"
     frame = load_file(Path(market)) if isinstance(market, str | Path) else market
     if isinstance(frame, pd.Series):
         frame = frame.to_frame(name=frame.name if frame.name is not None else "market")
     frame = _index_to_columns(frame)
     frame = frame.set_axis([str(column) for column in frame.columns], axis=1)
-    date_column, dates = _find_dates(frame, source)
+    date_column, dates, zone = _find_dates(frame, source)
     values, _ = _numbers(frame.drop(columns=date_column), source)
     values.index = pd.DatetimeIndex(dates, name="date")
     values = values[values.index.notna()]
     if not values.index.is_unique:
         raise DataError(f"{source}: market series repeat {values.index.duplicated().sum()} dates; keep one row of each")
-    return values.sort_index()
+    return values.sort_index(), tuple(f"market: {step}" for step in zone)
 
 
 def _read_sectors(sectors: SectorSource | pd.DataFrame) -> pd.Series:

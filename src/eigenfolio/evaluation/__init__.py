@@ -5,6 +5,7 @@ Models, returns and planned decisions enter; tracks, tables with intervals and s
 
 from eigenfolio.evaluation.comparison import compare, compare_with_best, finding, performance_table, verdict
 from eigenfolio.evaluation.lookahead import Leak, LookaheadReport, check_no_lookahead
+from eigenfolio.evaluation.sharpe import SharpeDifference, sharpe_difference
 from eigenfolio.evaluation.significance import VolatilityRatio, holm, minimum_detectable, volatility_ratio
 from eigenfolio.evaluation.walk_forward import OWN_BOOK, Failure, Track, WalkForward, walk_forward
 
@@ -13,6 +14,7 @@ __all__ = [
     "Failure",
     "Leak",
     "LookaheadReport",
+    "SharpeDifference",
     "Track",
     "VolatilityRatio",
     "WalkForward",
@@ -23,6 +25,7 @@ __all__ = [
     "holm",
     "minimum_detectable",
     "performance_table",
+    "sharpe_difference",
     "verdict",
     "volatility_ratio",
     "walk_forward",

@@ -27,6 +27,8 @@ import pandas as pd
 from eigenfolio import measures
 from eigenfolio.errors import ParameterError
 from eigenfolio.evaluation import significance
+from eigenfolio.evaluation.sharpe import sharpe_difference
+from eigenfolio.evaluation.significance import Block
 from eigenfolio.evaluation.walk_forward import OWN_BOOK, WalkForward
 
 __all__ = ["compare", "compare_with_best", "finding", "performance_table", "verdict"]
@@ -49,6 +51,7 @@ COLUMNS = (
     "p_value",
     "p_adjusted",
     "confidence",
+    "block",
     "reference_picked_afterwards",
 )
 
@@ -109,13 +112,10 @@ def compare(
     *,
     rng: np.random.Generator,
     n_bootstrap: int = 2000,
-    block: int = 2,
+    block: Block = "auto",
     confidence: float = 0.95,
 ) -> pd.DataFrame:
     """Put one model, chosen beforehand, against every other model of its books.
-
-    Portfolio models (equal weight, HRP) bring their own weights; they stand beside every book in which the
-    reference never goes short.
 
     Portfolio models that bring their own weights (equal weight, HRP) stand beside every book in which the reference
     never goes short.
@@ -127,19 +127,19 @@ def compare(
     reference : str
         Name of the model judged.
     rng : numpy.random.Generator
-        Draws one seed; every pair is resampled with the same windows, so a rival more or less changes no
-        other interval.
+        Draws one seed, from which every pair starts, so a rival more or less changes no other interval.
     n_bootstrap, block, confidence
-        As in `volatility_ratio`.
+        As in `volatility_ratio`; "auto" chooses for each pair by itself.
 
     Returns
     -------
     DataFrame
         One row per rival and book: `reference`, `rival`, `book`; `pooled` and `window_mean` log volatility
         ratios, reference over rival, with `_low` and `_high`; `n_windows`, `standard_error`,
-        `minimum_detectable` (80 % power at this confidence) and `p_value` of the window mean; `p_adjusted`
-        (Holm, over the rivals of the book); `confidence`; `reference_picked_afterwards` (False here). No rows
-        for a book in which the reference is excluded or alone.
+        `minimum_detectable` (80 % power for the interval of this pair) and `p_value` of the window mean;
+        `p_adjusted` (Holm, over the rivals of the book); `confidence`; `block` (windows per block);
+        `reference_picked_afterwards` (False here). No rows for a book in which the reference is excluded or
+        alone.
 
     Raises
     ------
@@ -194,13 +194,17 @@ def compare_with_best(
     *,
     rng: np.random.Generator,
     n_bootstrap: int = 2000,
-    block: int = 2,
+    block: Block = "auto",
     confidence: float = 0.95,
 ) -> pd.DataFrame:
     """Put the calmest model of each book, found afterwards, against every other one.
 
+    Portfolio models that bring their own weights join every book in which nobody goes short, and are compared among
+    themselves only where there is no other book.
+
     Calmest is the lowest mean over windows of log volatility. `pooled` and its interval are those of the
-    single pair; `window_low`, `window_high` and `p_adjusted` hold for all pairs of the book at once.
+    single pair; `window_low`, `window_high`, `minimum_detectable` and `p_adjusted` hold for all pairs of the book
+    at once.
 
     Parameters
     ----------
@@ -209,7 +213,7 @@ def compare_with_best(
     rng : numpy.random.Generator
         Draws one seed, used for every book and pair.
     n_bootstrap, block, confidence
-        As in `volatility_ratio`.
+        As in `volatility_ratio`; "auto" takes, in each book, the largest block that any of its pairs chooses.
 
     Returns
     -------
@@ -242,20 +246,28 @@ def compare_with_best(
     rows: list[dict[str, Any]] = []
     for book in result.books:
         returns = {model: result.tracks[model, book].returns for model in _compared(result, book)}
-        if len(returns) < 2:
+        if book != OWN_BOOK and all((result.tracks[m, book].weights.to_numpy() >= 0.0).all() for m in returns):
+            returns |= {model: result.tracks[model, OWN_BOOK].returns for model in _compared(result, OWN_BOOK)}
+        if len(returns) < 2 or (book == OWN_BOOK and any(row["book"] != OWN_BOOK for row in rows)):
             continue
         sums = significance.window_sums(returns, result.windows)
+        differences = significance.log_ratios(sums.to_numpy())
+        length = significance.choose_block(differences, block)
         draws = significance.block_starts(
-            len(sums), n_bootstrap=n_bootstrap, block=block, rng=np.random.default_rng(seed)
+            len(sums), n_bootstrap=n_bootstrap, block=length, rng=np.random.default_rng(seed)
         )
-        names = sums.mean().index[np.log(sums).mean().to_numpy().argsort(kind="stable")]  # from calm to rough
-        largest = significance.largest_spread(0.5 * np.log(sums.to_numpy()), draws, block)
+        names = sums.columns[np.log(sums).mean().to_numpy().argsort(kind="stable")]  # from calm to rough
+        largest = significance.largest_spread(differences, draws, length)
+        critical = significance.quantile(largest, confidence)
         for rival in names[1:]:
             ratio = significance.ratio_of_sums(
-                sums[[names[0], rival]].to_numpy(), draws, block=block, confidence=confidence
+                sums[[names[0], rival]].to_numpy(), draws, block=length, confidence=confidence
             )
             row = _row(names[0], rival, book, ratio, confidence)
-            half = significance.quantile(largest, confidence) * ratio.standard_error
+            half = critical * ratio.standard_error
+            row["minimum_detectable"] = significance.minimum_detectable(
+                ratio.standard_error, confidence=confidence, critical_value=critical
+            )
             row["window_low"], row["window_high"] = ratio.window_mean - half, ratio.window_mean + half
             row["p_adjusted"] = significance.p_value(ratio.window_mean, ratio.standard_error, largest)
             row["reference_picked_afterwards"] = True
@@ -300,6 +312,9 @@ def verdict(
     *,
     champion: str | None = None,
     excluded: Mapping[tuple[str, str], str] | None = None,
+    result: WalkForward | None = None,
+    rng: np.random.Generator | None = None,
+    periods_per_year: float = 252.0,
 ) -> list[str]:
     """Say in words what a comparison supports, with its uncertainty, and no more.
 
@@ -313,16 +328,26 @@ def verdict(
         champion was excluded, the strongest rival is spoken of first, judged after adjustment.
     excluded : mapping of (model, book) to str, optional
         `WalkForward.excluded`; each becomes a sentence.
+    result : WalkForward, optional
+        What was compared. With it, one sentence per book puts the net Sharpe ratios of the reference and its
+        leading rival side by side, since calmer need not be better; the interval is that of this pair alone
+        (`sharpe_difference`).
+    rng : numpy.random.Generator, optional
+        Draws one seed for the intervals of the Sharpe ratios; needed with `result`.
+    periods_per_year : float
+        Rows in a year, for the Sharpe ratios.
 
     Returns
     -------
     list of str
-        Per book: the leading rival, then all others; at the end the excluded tracks.
+        Per book: the leading rival, its Sharpe ratio where `result` is given, then all others; at the end the
+        excluded tracks.
 
     Raises
     ------
     ParameterError
-        If `champion` is neither a rival, nor the reference, nor excluded.
+        If `champion` is neither a rival, nor the reference, nor excluded; if `result` comes without `rng` or
+        lacks a track compared.
 
     Examples
     --------
@@ -341,22 +366,30 @@ def verdict(
     known = {*comparison["rival"], *comparison["reference"], *(model for model, _ in excluded)}
     if champion is not None and champion not in known:
         raise ParameterError(f"champion {champion!r} was not compared; choose from {', '.join(sorted(known))}")
+    if result is not None and rng is None:
+        raise ParameterError("result needs rng, a numpy Generator for the intervals of the Sharpe ratios")
+    seed = int(rng.integers(2**63)) if result is not None and rng is not None else 0
     sentences = []
     for book in dict.fromkeys(comparison["book"]):
         rows = comparison[comparison["book"] == book]
         if rows["reference_picked_afterwards"].iloc[0]:
-            sentences += _about_the_best(book, rows)
-            continue
-        by_rival = rows.set_index("rival", drop=False)
-        named = champion in by_rival.index
-        leading = by_rival.loc[champion if named else by_rival["window_mean"].idxmax()]
-        sentences += _about_one(leading, adjusted=not named)
-        others = rows[rows["rival"] != leading["rival"]]
-        if len(others):
-            sentences.append(
-                f"Against the other rivals ({book}), {leading['reference']} was {_sorted_out(others)}, at "
-                f"{_percent(1.0 - leading['confidence'])} after Holm's adjustment for {len(rows)} comparisons."
-            )
+            leading = rows.iloc[0]
+            first, rest = _about_the_best(book, rows)
+        else:
+            by_rival = rows.set_index("rival", drop=False)
+            named = champion in by_rival.index
+            leading = by_rival.loc[champion if named else by_rival["window_mean"].idxmax()]
+            first, rest = _about_one(leading, adjusted=not named), []
+            others = rows[rows["rival"] != leading["rival"]]
+            if len(others):
+                rest.append(
+                    f"Against the other rivals ({book}), {leading['reference']} was {_sorted_out(others)}, at "
+                    f"{_percent(1.0 - leading['confidence'])} after Holm's adjustment for {len(rows)} comparisons."
+                )
+        sentences += first
+        if result is not None:
+            sentences.append(_about_sharpe(leading, result, np.random.default_rng(seed), periods_per_year))
+        sentences += rest
     if comparison.empty:
         sentences.append("Nothing was compared: no book holds two models that can be.")
     sentences += [f"{model} ({book}) is left out: it {reason}." for (model, book), reason in excluded.items()]
@@ -385,7 +418,6 @@ def _row(
         "rival": rival,
         "book": book,
         **asdict(ratio),
-        "minimum_detectable": significance.minimum_detectable(ratio.standard_error, confidence=confidence),
         "confidence": confidence,
         "reference_picked_afterwards": False,
     }
@@ -421,18 +453,43 @@ def _about_one(row: pd.Series, *, adjusted: bool) -> list[str]:
     return [sentence]
 
 
-def _about_the_best(book: str, rows: pd.DataFrame) -> list[str]:
+def _about_the_best(book: str, rows: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """What is said of the closest rival, and of all."""
     best, n_models = rows["reference"].iloc[0], len(rows) + 1
     n_pairs = n_models * (n_models - 1) // 2
-    sentences = [
-        f"{best} had the lowest volatility of {n_models} models ({book}); it was picked after the fact, so "
+    first = [
+        f"{best} had the lowest volatility in the average window of {n_models} models ({book}); it was picked after "
+        "the fact, so "
         f"what follows allows for {'the pair' if n_pairs == 1 else f'all {n_pairs} pairs'}.",
         f"The closest: {' '.join(_about_one(rows.iloc[0], adjusted=True))}",
     ]
-    if len(rows) > 1:
-        level = _percent(1.0 - rows["confidence"].iloc[0])
-        sentences.append(f"Against all others ({book}), {best} was {_sorted_out(rows)}, at {level}.")
-    return sentences
+    if len(rows) == 1:
+        return first, []
+    level = _percent(1.0 - rows["confidence"].iloc[0])
+    return first, [f"Against all others ({book}), {best} was {_sorted_out(rows)}, at {level}."]
+
+
+def _about_sharpe(row: pd.Series, result: WalkForward, rng: np.random.Generator, periods_per_year: float) -> str:
+    """Net Sharpe ratios of one pair, because the calmer portfolio need not be the better one."""
+    reference, rival, book = row["reference"], row["rival"], row["book"]
+    keys = [(name, book) if (name, book) in result.tracks else (name, OWN_BOOK) for name in (reference, rival)]
+    missing = [key for key in keys if key not in result.tracks]
+    if missing:
+        raise ParameterError(f"result has no track of {missing[0][0]} ({book}); pass the result that was compared")
+    found = sharpe_difference(
+        *(result.tracks[key].returns for key in keys),
+        windows=result.windows,
+        periods_per_year=periods_per_year,
+        confidence=row["confidence"],
+        rng=rng,
+    )
+    numbers = (found.sharpe_a, found.sharpe_b, found.difference, found.low, found.high)
+    own, other, difference, low, high = (f"{round(number, 2) + 0.0:.2f}" for number in numbers)  # no "-0.00"
+    alone = " of this pair alone" if row["reference_picked_afterwards"] else ""  # the sentences around it allow for all
+    return (
+        f"This is about volatility: the net Sharpe ratio of {reference} ({book}) was {own} against {other} of {rival} "
+        f"(difference {difference}, {_percent(row['confidence'])} interval{alone} {low} to {high})."
+    )
 
 
 def _sorted_out(rows: pd.DataFrame) -> str:
@@ -443,9 +500,10 @@ def _sorted_out(rows: pd.DataFrame) -> str:
     for kind, phrase in phrases.items():
         names = list(found.index[found == kind])
         if len(names) == len(rows) > 1:
-            return f"{phrase} all {len(rows)} of them"
+            return f"{phrase} {'any' if kind == 'undecided' else 'all'} of the {len(rows)}"
         if names:
-            parts.append(f"{phrase} {len(names)} of {len(rows)} ({', '.join(names)})")
+            named = f" ({', '.join(names)})" if len(names) <= 4 else ""
+            parts.append(f"{phrase} {len(names)} of {len(rows)}{named}")
     return ", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else parts[0]
 
 
@@ -456,6 +514,8 @@ def _percent(share: float) -> str:
 
 
 def _change(log_ratio: float) -> str:
+    if log_ratio > np.log(10.0):
+        return "more than 900 % higher"
     return f"{_percent(np.expm1(log_ratio))} {'lower' if log_ratio < 0.0 else 'higher'}"
 
 

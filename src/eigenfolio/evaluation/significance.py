@@ -12,8 +12,15 @@ ones, the same windows for both tracks, and intervals are symmetric and studenti
 
     theta +- q s,    q the `confidence` quantile of |theta* - theta| / s*,
 
-with s the exact circular-block standard error (of the linear part, for `pooled`), because plain percentiles
-cover too little on a few years of months [1]_, [2]_.
+because plain percentiles cover too little on a few years of months [1]_, [2]_. The standard error s is that of
+the mean of k drawn circular blocks (of its linear part, for `pooled`), with k - 1 below in place of k, since k is
+small.
+
+Blocks must be long enough for the persistence of the differences: with an autocorrelation of 0.4 between
+neighbouring windows, blocks of two give 95 % intervals that cover 88 %. ``block="auto"`` therefore takes, of 1, 2,
+3, 4, 6 and 8 windows (and at least six blocks), the length with the largest standard error of `window_mean`. That
+choice is conservative: without persistence, intervals are about a tenth wider than they need be and 95 % ones cover
+96 to 98 %; at an autocorrelation of 0.4 they cover 93 to 96 %, at 0.6 still about 90 to 93 %.
 
 References
 ----------
@@ -27,6 +34,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -38,6 +46,12 @@ from eigenfolio.errors import DataError, ParameterError
 __all__ = ["VolatilityRatio", "holm", "minimum_detectable", "volatility_ratio"]
 
 MIN_WINDOWS = 8
+BLOCKS = (1, 2, 3, 4, 6, 8)
+"""Lengths that ``block="auto"`` chooses from, in windows."""
+MIN_BLOCKS = 6
+"""Blocks that must fit into the windows for ``block="auto"`` to consider their length."""
+
+Block = int | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +70,10 @@ class VolatilityRatio:
         Of `window_mean`.
     p_value : float in (0, 1]
         Two-sided, of `window_mean` being zero; from the same bootstrap as its interval.
+    minimum_detectable : float
+        True `window_mean` that this interval would tell from zero with a power of 80 %.
+    block : int
+        Consecutive windows per block.
     """
 
     pooled: float
@@ -67,6 +85,8 @@ class VolatilityRatio:
     n_windows: int
     standard_error: float
     p_value: float
+    minimum_detectable: float
+    block: int
 
 
 def volatility_ratio(
@@ -75,7 +95,7 @@ def volatility_ratio(
     windows: pd.Series,
     *,
     n_bootstrap: int = 2000,
-    block: int = 2,
+    block: Block = "auto",
     confidence: float = 0.95,
     rng: np.random.Generator,
 ) -> VolatilityRatio:
@@ -91,8 +111,9 @@ def volatility_ratio(
         out.
     n_bootstrap : int
         Bootstrap samples.
-    block : int
-        Consecutive windows per block.
+    block : int or "auto"
+        Consecutive windows per block, for both figures. "auto" takes the length with the largest standard error
+        of `window_mean` among 1, 2, 3, 4, 6 and 8 of which six blocks fit into the windows; this is conservative.
     confidence : float in (0, 1)
         Of both intervals.
     rng : numpy.random.Generator
@@ -120,12 +141,15 @@ def volatility_ratio(
     (-0.1054, 20)
     """
     check_confidence(confidence)
-    sums = window_sums({"a": a, "b": b}, windows)
-    draws = block_starts(len(sums), n_bootstrap=n_bootstrap, block=block, rng=rng)
-    return ratio_of_sums(sums.to_numpy(), draws, block=block, confidence=confidence)
+    squares = window_sums({"a": a, "b": b}, windows).to_numpy()
+    length = choose_block(log_ratios(squares), block)
+    draws = block_starts(len(squares), n_bootstrap=n_bootstrap, block=length, rng=rng)
+    return ratio_of_sums(squares, draws, block=length, confidence=confidence)
 
 
-def minimum_detectable(standard_error: float, *, confidence: float = 0.95, power: float = 0.80) -> float:
+def minimum_detectable(
+    standard_error: float, *, confidence: float = 0.95, power: float = 0.80, critical_value: float | None = None
+) -> float:
     """Smallest true difference that a study of this precision would find with the given power.
 
     Parameters
@@ -136,6 +160,10 @@ def minimum_detectable(standard_error: float, *, confidence: float = 0.95, power
         One minus the two-sided level of the test.
     power : float in (0, 1)
         Probability of finding the difference.
+    critical_value : float, optional
+        Standard errors that the estimate must lie from zero to be called different: the half-width of its
+        interval over its standard error. By default the normal quantile of `confidence`, which is smaller than
+        the bootstrap quantile of `volatility_ratio`; the tables of this package pass the latter.
 
     Returns
     -------
@@ -150,7 +178,8 @@ def minimum_detectable(standard_error: float, *, confidence: float = 0.95, power
     check_confidence(confidence)
     if not 0.0 < power < 1.0:
         raise ParameterError(f"power must lie between 0 and 1, got {power!r}")
-    return float((norm.ppf(0.5 + confidence / 2.0) + norm.ppf(power)) * standard_error)
+    critical = norm.ppf(0.5 + confidence / 2.0) if critical_value is None else critical_value
+    return float((critical + norm.ppf(power)) * standard_error)
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
@@ -186,20 +215,53 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 
 def window_sums(tracks: dict[str, pd.Series], windows: pd.Series) -> pd.DataFrame:
     """Sum of squared returns per usable window, one column per track (see `volatility_ratio`)."""
-    for name, track in tracks.items():
-        if not track.index.equals(windows.index):
-            raise DataError(f"track {name!r} and windows must have the same days")
-        if not np.isfinite(track.to_numpy(dtype=float)).all():
-            raise DataError(f"track {name!r} holds returns that are not finite")
+    check_tracks(tracks, windows)
     groups = (pd.DataFrame(tracks) ** 2).groupby(windows.to_numpy())
     sums, lengths = groups.sum(), groups.size()
     return sums[(sums > 0.0).all(axis=1) & (lengths >= 0.5 * lengths.median())]
 
 
+def check_tracks(tracks: dict[str, pd.Series], windows: pd.Series) -> None:
+    """Refuse tracks of other days than the windows, or with missing days."""
+    for name, track in tracks.items():
+        if not track.index.equals(windows.index):
+            raise DataError(f"track {name!r} and windows must have the same days")
+        if not np.isfinite(track.to_numpy(dtype=float)).all():
+            raise DataError(f"track {name!r} holds returns that are not finite")
+
+
+def log_ratios(squares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log volatility ratio of every pair of columns of window sums, shape (n_windows, n_pairs)."""
+    logs = 0.5 * np.log(squares)
+    return np.column_stack([logs[:, i] - logs[:, j] for i, j in combinations(range(logs.shape[1]), 2)])
+
+
+def choose_block(values: NDArray[np.float64], block: Block) -> int:
+    """Length of the blocks for these values of shape (n_windows, n_series).
+
+    "auto" takes for each series the length with the largest standard error of its mean (the shortest of equal
+    ones), and of these the largest; an integer stands as it is.
+    """
+    if block != "auto":
+        if isinstance(block, bool) or not isinstance(block, (int, np.integer)) or block < 1:
+            raise ParameterError(f"block must be 'auto' or a whole number of at least 1, got {block!r}")
+        return int(block)
+    n_windows = len(values)
+    lengths = [length for length in BLOCKS if n_windows >= MIN_BLOCKS * length] or [1]
+    if len(lengths) == 1:
+        return lengths[0]
+    variances = np.array(
+        [block_means(values, length).var(axis=0) / (round(n_windows / length) - 1) for length in lengths]
+    )
+    # Equal up to rounding counts as equal: a series that never varies is left at the shortest.
+    largest = variances >= variances.max(axis=0) * (1.0 - 1e-9) - 1e-28
+    return lengths[int(largest.argmax(axis=0).max())]
+
+
 def block_starts(n_windows: int, *, n_bootstrap: int, block: int, rng: np.random.Generator) -> NDArray[np.intp]:
     """First windows of the blocks of every bootstrap sample, shape (n_bootstrap, n_blocks)."""
-    if block < 1 or n_bootstrap < 100:
-        raise ParameterError(f"block must be at least 1 and n_bootstrap at least 100, got {block} and {n_bootstrap}")
+    if n_bootstrap < 100:
+        raise ParameterError(f"n_bootstrap must be at least 100, got {n_bootstrap}")
     needed = max(MIN_WINDOWS, 4 * block)
     if n_windows < needed:
         raise DataError(
@@ -215,7 +277,8 @@ def ratio_of_sums(
     """`volatility_ratio` of two columns of window sums with the blocks already drawn."""
     mean, error, spread = _studentised_mean(0.5 * np.log(squares[:, 0] / squares[:, 1]), draws, block)
     pooled, pooled_error, pooled_spread = _studentised_pooled(squares, draws, block)
-    half = quantile(spread, confidence) * error
+    critical = quantile(spread, confidence)
+    half = critical * error
     pooled_half = quantile(pooled_spread, confidence) * pooled_error
     return VolatilityRatio(
         pooled=pooled,
@@ -227,23 +290,24 @@ def ratio_of_sums(
         n_windows=len(squares),
         standard_error=error,
         p_value=p_value(mean, error, spread),
+        minimum_detectable=minimum_detectable(error, confidence=confidence, critical_value=critical),
+        block=block,
     )
 
 
-def largest_spread(log_volatilities: NDArray[np.float64], draws: NDArray[np.intp], block: int) -> NDArray[np.float64]:
-    """Largest studentised distance over all pairs of columns, by bootstrap sample.
+def largest_spread(differences: NDArray[np.float64], draws: NDArray[np.intp], block: int) -> NDArray[np.float64]:
+    """Largest studentised distance over all columns, by bootstrap sample.
 
-    Its quantile in place of a single pair's makes the intervals of all pairs hold at once.
+    With a column per pair, its quantile in place of a single pair's makes the intervals of all pairs hold at once.
     """
     largest = np.zeros(len(draws))
-    for i, j in combinations(range(log_volatilities.shape[1]), 2):
-        difference = log_volatilities[:, i] - log_volatilities[:, j]
+    for difference in differences.T:
         np.maximum(largest, _studentised_mean(difference, draws, block)[2], out=largest)
     return largest
 
 
-def _block_means(values: NDArray[np.float64], block: int) -> NDArray[np.float64]:
-    """Mean of each circular block, by its first window; their own mean is the mean of `values`."""
+def block_means(values: NDArray[np.float64], block: int) -> NDArray[np.float64]:
+    """Mean of each circular block along the first axis, by its first window; their mean is that of `values`."""
     wrapped = np.concatenate([values, values[: block - 1]])
     return np.lib.stride_tricks.sliding_window_view(wrapped, block, axis=0).mean(axis=-1)
 
@@ -252,10 +316,10 @@ def _studentised_mean(
     values: NDArray[np.float64], draws: NDArray[np.intp], block: int
 ) -> tuple[float, float, NDArray[np.float64]]:
     """Mean, standard error, and |mean* - mean| / s* of every bootstrap sample."""
-    blocks = _block_means(values, block)
+    blocks = block_means(values, block)
     drawn = blocks[draws]  # (n_bootstrap, n_blocks)
     mean = float(values.mean())
-    return mean, _error(blocks, draws.shape[1]), _spread(drawn.mean(axis=1) - mean, drawn)
+    return mean, block_error(blocks, draws.shape[1]), studentised(drawn.mean(axis=1) - mean, drawn)
 
 
 def _studentised_pooled(
@@ -263,23 +327,23 @@ def _studentised_pooled(
 ) -> tuple[float, float, NDArray[np.float64]]:
     """The same for 1/2 log(sum a / sum b), its error from the linear part."""
     scaled = squares / squares.mean(axis=0)
-    a, b = _block_means(scaled[:, 0], block), _block_means(scaled[:, 1], block)
+    a, b = block_means(scaled[:, 0], block), block_means(scaled[:, 1], block)
     pooled = 0.5 * float(np.log(squares[:, 0].sum() / squares[:, 1].sum()))
     drawn_a, drawn_b = a[draws], b[draws]  # (n_bootstrap, n_blocks)
     mean_a, mean_b = drawn_a.mean(axis=1, keepdims=True), drawn_b.mean(axis=1, keepdims=True)
     shift = 0.5 * np.log(mean_a / mean_b)[:, 0]
     return (
         pooled,
-        _error(0.5 * (a - b), draws.shape[1]),
-        _spread(shift, 0.5 * (drawn_a / mean_a - drawn_b / mean_b)),
+        block_error(0.5 * (a - b), draws.shape[1]),
+        studentised(shift, 0.5 * (drawn_a / mean_a - drawn_b / mean_b)),
     )
 
 
-def _error(blocks: NDArray[np.float64], n_blocks: int) -> float:
+def block_error(blocks: NDArray[np.float64], n_blocks: int) -> float:
     return float(np.sqrt(blocks.var() / (n_blocks - 1)))
 
 
-def _spread(shift: NDArray[np.float64], drawn: NDArray[np.float64]) -> NDArray[np.float64]:
+def studentised(shift: NDArray[np.float64], drawn: NDArray[np.float64]) -> NDArray[np.float64]:
     """Studentised distance from the estimate; 0 where nothing varies, inf where only the error is 0."""
     errors = np.sqrt(drawn.var(axis=1) / (drawn.shape[1] - 1))
     shift = np.abs(shift)

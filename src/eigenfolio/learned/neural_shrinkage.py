@@ -6,6 +6,7 @@ ends no later than the last row of X, so no weight knows a row that a decision m
 
 from __future__ import annotations
 
+from functools import lru_cache
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -15,9 +16,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from eigenfolio.artifacts import Bundle, BundleSeries, load_series
-from eigenfolio.errors import LookaheadError, ParameterError
+from eigenfolio.errors import DataError, LookaheadError, ParameterError
 from eigenfolio.features import SPECTRUM_FEATURES
-from eigenfolio.learned.dense import DenseForward, ShrinkageParameters
+from eigenfolio.learned.dense import DenseForward, ShrinkageParameters, mean_parameters
 from eigenfolio.learned.window import N_TARGETS, TARGETS, blend, describe_window
 from eigenfolio.models import CovarianceModel
 from eigenfolio.models.window import Window
@@ -61,7 +62,8 @@ class NeuralShrinkage(CovarianceModel):
     trained_through_ : Timestamp or None
         Last date the weights in use have seen.
     diagnostics_ : dict of str to float
-        The numbers above by name.
+        The numbers above by name; the closed-form intensity; `member_spread`, the standard deviation of the intensity
+        over the members of the ensemble; `out_of_range`, the share of features beyond what training has seen.
 
     Raises
     ------
@@ -110,8 +112,7 @@ class NeuralShrinkage(CovarianceModel):
         self : NeuralShrinkage
         """
         self._check_parameters()
-        last_date = X.index[-1] if isinstance(X, pd.DataFrame) and len(X) > 0 else None
-        self._bundle = self._choose_bundle(last_date if isinstance(last_date, pd.Timestamp) else None)
+        self._bundle = self._choose_bundle(_last_date(X))
         return super().fit(X, y, active_mask=active_mask)
 
     @property
@@ -126,10 +127,15 @@ class NeuralShrinkage(CovarianceModel):
 
     def _estimate(self, window: Window, history: FloatArray) -> FloatArray:
         described = describe_window(window)
+        spread, outside = 0.0, 0.0
         if self._bundle is None:
             parameters = ShrinkageParameters(described.intensity, np.eye(N_TARGETS)[0], 0.0)
         else:
-            parameters = DenseForward(self._bundle, SPECTRUM_FEATURES)(described.features, described.classical_logit)
+            forward = DenseForward(self._bundle, SPECTRUM_FEATURES)
+            members = forward.members(described.features, described.classical_logit)
+            parameters = mean_parameters(members)
+            spread = float(np.std([member.intensity for member in members]))
+            outside = forward.out_of_range(described.features)
         self.trained_through_ = None if self._bundle is None else self._bundle.trained_through
         self.shrinkage_ = float(parameters.intensity)
         self.target_weights_ = dict(zip(TARGETS, map(float, parameters.target_weights), strict=True))
@@ -138,6 +144,8 @@ class NeuralShrinkage(CovarianceModel):
             "shrinkage": self.shrinkage_,
             "closed_form_shrinkage": described.intensity,
             "volatility_blend": self.volatility_blend_,
+            "member_spread": spread,
+            "out_of_range": outside,
             **{f"weight_{name}": value for name, value in self.target_weights_.items()},
         }
         correlation, volatility = blend(described, parameters)
@@ -157,8 +165,12 @@ class NeuralShrinkage(CovarianceModel):
             series = BundleSeries((self.weights,))
         elif isinstance(self.weights, BundleSeries):
             series = self.weights
+        elif isinstance(self.weights, (str, PathLike)):
+            series = _stored_series(Path(self.weights))
         else:
-            series = load_series(Path(self.weights))
+            raise ParameterError(
+                "weights must be None, a path, a Bundle or a BundleSeries, got " + type(self.weights).__name__
+            )
         if last_date is not None:
             return series.as_of(last_date)
         if self.undated == "newest":
@@ -168,3 +180,28 @@ class NeuralShrinkage(CovarianceModel):
             "DataFrame with a DatetimeIndex, or say undated='newest' if it ends after "
             f"{series.bundles[-1].trained_through:%Y-%m-%d}"
         )
+
+
+def _last_date(X: Any) -> pd.Timestamp | None:
+    """Date of the last row, which must be the newest; None where X has no dates."""
+    if not isinstance(X, pd.DataFrame) or not isinstance(X.index, pd.DatetimeIndex) or len(X) == 0:
+        return None
+    if not X.index.is_monotonic_increasing:
+        raise DataError("the rows of X must be in the order of their dates, oldest first; sort X with X.sort_index()")
+    if X.index.tz is not None:
+        raise DataError(
+            f"the dates of X carry a time zone ({X.index.tz}), those of weights none; use X.tz_localize(None)"
+        )
+    return X.index[-1]
+
+
+def _stored_series(folder: Path) -> BundleSeries:
+    """A series on disk, read again only when a manifest has changed."""
+    manifests = [folder / "manifest.json", *sorted(folder.glob("*/manifest.json"))]
+    stamp = tuple((str(path), path.stat().st_mtime_ns) for path in manifests if path.is_file())
+    return _read_series(folder, stamp)
+
+
+@lru_cache(maxsize=8)
+def _read_series(folder: Path, stamp: tuple[tuple[str, int], ...]) -> BundleSeries:
+    return load_series(folder)

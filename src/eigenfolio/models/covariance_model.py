@@ -1,10 +1,10 @@
 """The contract of a covariance estimator: skfolio's, plus a lookback, missing data and a definite answer.
 
-`fit(X)` cuts the rows beyond `lookback`, completes the window (`eigenfolio.models.window`), lets the
-estimator compute, and stores `covariance_`, `location_` and `diagnostics_`. Every stored matrix is
-symmetric with a positive definite correlation: where the estimate has correlation eigenvalues below 1e-10
-(more assets than observations, duplicates), those are lifted to 1e-10 with the variances kept, and
-`diagnostics_["lifted_eigenvalues"]` counts them.
+`fit(X)` finds the active assets, cuts the rows beyond `lookback`, completes the window
+(`eigenfolio.models.window`), lets the estimator compute, and stores `covariance_`, `location_` and
+`diagnostics_`. Every stored matrix is symmetric with a positive definite correlation: where the estimate
+has correlation eigenvalues below 1e-10 (more assets than observations, duplicates), those are lifted to
+1e-10 with the variances kept, and `diagnostics_["lifted_eigenvalues"]` counts them.
 """
 
 from __future__ import annotations
@@ -90,8 +90,7 @@ class CovarianceModel(BaseCovariance):
         returns, mask = check_returns(self, X, active_mask)
         if self.lookback is not None:
             whole_number("lookback", self.lookback, minimum=2)
-        seen = returns if self.lookback is None else returns[-self.lookback :]
-        active = active_assets(seen, mask)
+        active = active_assets(returns, mask)
         history = returns if active.all() else returns[:, active]
         window = prepare_window(history, lookback=self.lookback, assume_centered=self.assume_centered)
         self.diagnostics_ = {}

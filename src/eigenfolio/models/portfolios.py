@@ -16,6 +16,7 @@ from skfolio.moments.covariance import BaseCovariance
 from skfolio.optimization import BaseOptimization
 from sklearn.base import clone
 from sklearn.utils import Tags
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 
 from eigenfolio.constraints import Constraints
 from eigenfolio.errors import ParameterError
@@ -149,9 +150,9 @@ class InverseVolatility(_Portfolio):
         """Decide weights at the last row of X; see `EqualWeight.fit`."""
         returns, mask = check_returns(self, X, active_mask)
         if self.lookback is not None:
-            returns = returns[-whole_number("lookback", self.lookback, minimum=2) :]
+            whole_number("lookback", self.lookback, minimum=2)
         active = active_assets(returns, mask)
-        window = prepare_window(returns[:, active])
+        window = prepare_window(returns[:, active], lookback=self.lookback)
         if self.half_life is None:
             volatility = window.volatility
         else:
@@ -168,7 +169,8 @@ class MinimumVariance(_Portfolio):
     Parameters
     ----------
     covariance_estimator : skfolio.moments.BaseCovariance, optional
-        Cloned and fitted; `LedoitWolf()` when None.
+        Cloned and fitted on the active assets; `LedoitWolf()` when None. One that refuses missing returns, as
+        most of skfolio's do, needs complete columns of the active assets.
     long_only : bool
         True: weights in [0, `max_weight`]. False: weights are free but for their sum.
     max_weight : float in (0, 1]
@@ -183,10 +185,13 @@ class MinimumVariance(_Portfolio):
     weights_ : ndarray of shape (n_assets,)
         Fraction of NAV, 0 for inactive assets.
     covariance_estimator_ : skfolio.moments.BaseCovariance
-        Fitted clone.
+        Fitted clone; knows the active assets only.
 
     Notes
     -----
+    This is a metadata router: what the covariance estimator requests, such as the `implied_vol` of
+    `skfolio.moments.ImpliedCovariance`, is handed on by `fit`.
+
     Other constraints are skfolio's: ``MeanRisk(max_turnover=..., prior_estimator=EmpiricalPrior(
     covariance_estimator=...))`` takes the same estimators.
 
@@ -218,35 +223,77 @@ class MinimumVariance(_Portfolio):
         self.long_only = long_only
         self.max_weight = max_weight
 
-    def fit(self, X: npt.ArrayLike, y: None = None, *, active_mask: Any = None) -> Self:
-        """Decide weights at the last row of X; see `EqualWeight.fit`.
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Route what `fit` is given to the covariance estimator, where it requests it.
 
-        `active_mask` is handed to the covariance estimator when it is given.
+        Returns
+        -------
+        MetadataRouter
+        """
+        router = MetadataRouter(owner=type(self).__name__).add_self_request(self)
+        mapping = MethodMapping().add(caller="fit", callee="fit")
+        return router.add(covariance_estimator=self._estimator(), method_mapping=mapping)
+
+    def fit(self, X: npt.ArrayLike, y: None = None, *, active_mask: Any = None, **fit_params: Any) -> Self:
+        """Decide weights at the last row of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_observations, n_assets)
+            Simple returns, NaN where missing.
+        y : Ignored
+            Present for scikit-learn's contract.
+        active_mask : array-like of bool, shape (n_observations, n_assets), optional
+            True where an asset is listed; returns elsewhere are not read. Handed on as well where the
+            covariance estimator requests it.
+        **fit_params : dict
+            Metadata that the covariance estimator requests (scikit-learn's `enable_metadata_routing`). A table
+            with the shape of X, or with a column for every asset of X by name, is cut to the active assets.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        sklearn.exceptions.UnsetMetadataPassedError
+            If the covariance estimator has not requested an item of `fit_params`.
         """
         constraints = Constraints(long_only=self.long_only, max_weight=self.max_weight)
-        estimator = LedoitWolf() if self.covariance_estimator is None else clone(self.covariance_estimator)
+        estimator = clone(self._estimator())
         if not isinstance(estimator, BaseCovariance):
             raise ParameterError(
                 f"covariance_estimator must be a skfolio BaseCovariance, got {type(estimator).__name__}"
             )
-        check_returns(self, X, active_mask)
-        routed = {} if active_mask is None else {"active_mask": active_mask}
-        self.covariance_estimator_ = estimator.fit(X, **routed)
-        self.weights_ = minimum_variance_weights(estimator.covariance_, constraints)
+        returns, mask = check_returns(self, X, active_mask)
+        active = active_assets(returns, mask)
+        if mask is not None:
+            fit_params["active_mask"] = mask
+        routed = process_routing(self, "fit", **fit_params)["covariance_estimator"]["fit"]
+        names = X.columns if isinstance(X, pd.DataFrame) else None
+        cut = {key: _of_assets(value, active, shape=returns.shape, names=names) for key, value in routed.items()}
+        self.covariance_estimator_ = estimator.fit(_labelled(returns[:, active], X, active), **cut)
+        self.weights_ = np.zeros(active.size)
+        self.weights_[active] = minimum_variance_weights(estimator.covariance_, constraints)
         return self
+
+    def _estimator(self) -> BaseCovariance:
+        return LedoitWolf() if self.covariance_estimator is None else self.covariance_estimator
 
 
 class MissingSafe(_Portfolio):
     """Any optimiser that refuses missing returns, made to accept them.
 
-    Inactive assets are taken out and get weight 0. Gaps that remain are filled with 0, the return of a day
-    without news; this lowers the volatility of an asset with many gaps, so prefer a model that reads gaps
-    itself where there is one.
+    Inactive assets are taken out and get weight 0. So do assets that do not vary within the lookback (constant,
+    or with one return or none): their risk is not known, and an optimiser that divides by it has no answer.
+    The other assets with gaps are completed as in `eigenfolio.models.window`: each keeps the mean and the
+    variance of its own span, and its covariances are shrunk by coverage. Complete columns are handed on as
+    they are, so that complete data give exactly what the bare optimiser gives.
 
     Parameters
     ----------
     optimizer : skfolio.optimization.BaseOptimization
-        For example `HierarchicalRiskParity()`; cloned and fitted on the active assets.
+        For example `HierarchicalRiskParity()`; cloned and fitted on the assets that remain.
     lookback : int, optional
         Last rows used; all when None.
     portfolio_params : dict, optional
@@ -254,19 +301,25 @@ class MissingSafe(_Portfolio):
     fallback, raise_on_failure
         As in `skfolio.optimization.BaseOptimization`.
     previous_weights : float, dict or array-like of shape (n_assets,), optional
-        Handed to the optimiser for the active assets, and used by `fallback="previous_weights"`.
+        Handed to the optimiser for the assets that remain, and used by `fallback="previous_weights"`.
 
     Attributes
     ----------
     weights_ : ndarray of shape (n_assets,)
-        Fraction of NAV, 0 for inactive assets.
+        Fraction of NAV, 0 for inactive and constant assets.
     optimizer_ : skfolio.optimization.BaseOptimization
         Fitted clone.
 
     Raises
     ------
+    DataError
+        If no asset is active or none varies.
     ParameterError
         If `optimizer` is no skfolio optimiser, or gives more than one portfolio.
+
+    Notes
+    -----
+    The rows of a completed column are scaled: they carry its risk, and are no track record to compound.
 
     Examples
     --------
@@ -308,25 +361,40 @@ class MissingSafe(_Portfolio):
             raise ParameterError(f"optimizer must be a skfolio BaseOptimization, got {type(self.optimizer).__name__}")
         returns, mask = check_returns(self, X, active_mask)
         if self.lookback is not None:
-            returns = returns[-whole_number("lookback", self.lookback, minimum=2) :]
+            whole_number("lookback", self.lookback, minimum=2)
         active = active_assets(returns, mask)
+        window = prepare_window(returns[:, active], lookback=self.lookback)
+        varies = window.unbacked == 0.0
+        held = active.copy()
+        held[active] = varies
+        n_held = int(held.sum())
+        seen = returns[-window.n_observations :, held]
+        completed = (window.columns + window.location)[:, varies]
+        complete = window.observed[:, varies].all(axis=0)
         optimizer = clone(self.optimizer)
         if self.previous_weights is not None:
-            held = self._clean_previous_weights(active.size, apply_investable_mask=False)
-            optimizer.set_params(previous_weights=held[active])
-        self.optimizer_ = optimizer.fit(_without_gaps(X, returns, active))
+            previous = self._clean_previous_weights(active.size, apply_investable_mask=False)
+            optimizer.set_params(previous_weights=previous[held])
+        self.optimizer_ = optimizer.fit(_labelled(np.where(complete, seen, completed), X, held))
         weights = np.asarray(self.optimizer_.weights_, dtype=float)
-        if weights.shape != (int(active.sum()),):
-            raise ParameterError(
-                f"optimizer must give one portfolio of {int(active.sum())} weights, got shape {weights.shape}"
-            )
+        if weights.shape != (n_held,):
+            raise ParameterError(f"optimizer must give one portfolio of {n_held} weights, got shape {weights.shape}")
         self.weights_ = np.zeros(active.size)
-        self.weights_[active] = weights
+        self.weights_[held] = weights
         return self
 
 
-def _without_gaps(X: npt.ArrayLike, returns: FloatArray, active: BoolArray) -> pd.DataFrame | FloatArray:
-    filled = np.nan_to_num(returns[:, active], nan=0.0)
+def _labelled(values: FloatArray, X: npt.ArrayLike, kept: BoolArray) -> pd.DataFrame | FloatArray:
+    """Values of the last rows of X and of the assets kept, with the labels of X where it has them."""
     if isinstance(X, pd.DataFrame):
-        return pd.DataFrame(filled, index=X.index[-len(returns) :], columns=X.columns[active])
-    return filled
+        return pd.DataFrame(values, index=X.index[-len(values) :], columns=X.columns[kept])
+    return values
+
+
+def _of_assets(value: Any, active: BoolArray, *, shape: tuple[int, ...], names: pd.Index | None) -> Any:
+    """Metadata of the active assets: columns by name, else by place in a table shaped as X, else all of it."""
+    if isinstance(value, pd.DataFrame):
+        if names is not None and names.isin(value.columns).all():
+            return value[names[active]]
+        return value.loc[:, active] if value.shape == shape else value
+    return np.asarray(value)[:, active] if np.shape(value) == shape else value

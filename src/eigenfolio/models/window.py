@@ -1,9 +1,9 @@
 r"""A window of returns with gaps becomes a complete one, in one way for every model.
 
-Rows beyond `lookback` are cut first. An asset is *active* when the last row of `active_mask` says so or,
-without a mask, when it has a return among the last 21 rows; inactive assets take no part. An active
-asset i with :math:`n_i` of T rows observed is centred on its own span, its missing rows become zero, and
-its column is scaled by :math:`\sqrt{T / n_i}`:
+An asset is *active* when the last row of `active_mask` says so or, without a mask, when it has a return
+among the last 21 rows given, however short the lookback; inactive assets take no part. Then rows beyond
+`lookback` are cut. An active asset i with :math:`n_i` of T rows observed is centred on its own span, its
+missing rows become zero, and its column is scaled by :math:`\sqrt{T / n_i}`:
 
 .. math:: x_{ti} = \sqrt{T / n_i} \; (r_{ti} - \bar r_i) \text{ where observed, else } 0
 
@@ -200,7 +200,7 @@ def active_assets(returns: FloatArray, active_mask: BoolArray | None = None) -> 
     Parameters
     ----------
     returns : ndarray of shape (n_observations, n_assets)
-        NaN where missing.
+        NaN where missing; all rows, not only those of a lookback.
     active_mask : ndarray of bool, shape (n_observations, n_assets), optional
         Its last row decides. Without it, an asset whose last 21 rows are all missing is inactive.
 

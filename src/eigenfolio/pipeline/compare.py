@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from eigenfolio.artifacts import check_writable, write_run
-from eigenfolio.evaluation import verdict
 from eigenfolio.pipeline.judge import Progress, judge, plan_evaluation
 from eigenfolio.pipeline.models import CHAMPION, classical_models
 from eigenfolio.pipeline.options import CompareOptions
@@ -14,6 +13,7 @@ from eigenfolio.pipeline.run import (
     Outcome,
     RunContext,
     common_content,
+    crowding,
     failure_sentences,
     record_of,
     write_tracks,
@@ -66,7 +66,7 @@ def compare_covariance(config: CompareOptions, context: RunContext, *, progress:
         n_jobs=context.n_jobs,
         progress=progress,
     )
-    sentences = verdict(judgement.comparison, excluded=judgement.result.excluded)
+    sentences = judgement.sentences(champion=None, seed=config.seed)
     days = judgement.result.windows.index
     content = ReportContent(
         title=f"Covariance estimators on {prepared.name}",
@@ -76,7 +76,7 @@ def compare_covariance(config: CompareOptions, context: RunContext, *, progress:
         ),
         verdict=sentences,
         champion=CHAMPION,
-        warnings=[*prepared.warnings, *failure_sentences(judgement, [])],
+        warnings=[*prepared.warnings, *crowding(judgement, config), *failure_sentences(judgement, [])],
         **common_content(prepared, config, context, judgement),
     )
     record = record_of(config, context, prepared, judgement, failed=False, trials=[])

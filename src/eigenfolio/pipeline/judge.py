@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,9 @@ from skfolio.optimization import BaseOptimization
 
 from eigenfolio.constraints import UNCONSTRAINED, Constraints
 from eigenfolio.data import CoverageRule, Decision, Membership, eligible_assets, plan_decisions
-from eigenfolio.errors import DataError
-from eigenfolio.evaluation import WalkForward, compare, compare_with_best, performance_table, walk_forward
+from eigenfolio.errors import DataError, ParameterError
+from eigenfolio.evaluation import WalkForward, compare, compare_with_best, performance_table, verdict, walk_forward
+from eigenfolio.measures import periods_per_year
 
 __all__ = ["JudgeOptions", "Judgement", "Plan", "Progress", "judge", "plan_evaluation"]
 
@@ -39,7 +40,7 @@ class JudgeOptions(BaseModel):
     cost_bps : float
         Cost per unit traded, in basis points.
     max_weight : float or None
-        Cap of the long-only book; None takes 5 %, or 2 / n where the universe is so small that 5 % would leave
+        Cap of the long-only book; None takes 5 %, or 2 / n on dates with so few assets that 5 % would leave
         nothing to choose.
     n_bootstrap : int
         Resamples behind every interval.
@@ -55,7 +56,7 @@ class JudgeOptions(BaseModel):
     rebalance: str = "MS"
     cost_bps: float = Field(default=10.0, ge=0.0)
     max_weight: float | None = Field(default=None, gt=0.0, le=1.0)
-    n_bootstrap: int = Field(default=2000, ge=200)
+    n_bootstrap: int = Field(default=2000, ge=1000)
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
 
 
@@ -76,6 +77,18 @@ class Judgement:
     result: WalkForward
     performance: pd.DataFrame
     comparison: pd.DataFrame
+    periods_per_year: float
+
+    def sentences(self, *, champion: str | None, seed: int) -> list[str]:
+        """What the comparison supports, in words; `champion` is spoken of first."""
+        return verdict(
+            self.comparison,
+            champion=champion,
+            excluded=self.result.excluded,
+            result=self.result,
+            rng=np.random.default_rng([seed, 2]),
+            periods_per_year=self.periods_per_year,
+        )
 
 
 def plan_evaluation(
@@ -88,6 +101,8 @@ def plan_evaluation(
     n_rows: int,
 ) -> Plan:
     """Plan the decisions among the first `n_rows` rows, none before `first_row`.
+
+    A date with fewer than `universe.min_assets` eligible assets is no decision: what was held is held on.
 
     Parameters
     ----------
@@ -107,13 +122,16 @@ def plan_evaluation(
     ------
     DataError
         If no decision is left.
+    ParameterError
+        If the cap cannot be met on some date.
     """
     rows = returns.iloc[:n_rows]
     history = max(first_row + 1, options.lookback)
     if n_rows <= history + options.lag + 1:
         raise DataError(
-            f"lookback={options.lookback} and the first {history} rows of history leave nothing to judge in "
-            f"{n_rows} rows ({_span(rows)}); shorten lookback or give more history"
+            f"{n_rows} rows ({_span(rows)}) leave nothing to judge: the first decision needs {history} rows behind it "
+            f"(evaluation.lookback={options.lookback}, and what the models learn from), and the first earning row "
+            f"comes {options.lag + 1} later; shorten evaluation.lookback or give more history"
         )
     planned = plan_decisions(
         pd.DatetimeIndex(rows.index), rebalance=options.rebalance, lag=options.lag, min_history=history
@@ -129,12 +147,18 @@ def plan_evaluation(
             f"{universe.lookback} rows are never there: at most {int(counts.max(initial=0))} on {len(counts)} dates "
             f"({_span(rows)}); lower universe.min_assets or universe.min_rows, or give more assets"
         )
-    decisions = tuple(planned[kept[0] :])  # windows follow each other without a gap
-    eligible = eligible.iloc[kept[0] :]
-    smallest = int(counts[kept[0]])
-    cap = options.max_weight if options.max_weight is not None else max(0.05, min(1.0, 2.0 / smallest))
-    capped = Constraints(long_only=True, max_weight=cap)
-    return Plan(decisions, eligible, {capped.name: capped, UNCONSTRAINED.name: UNCONSTRAINED})
+    stops = [planned[following].start for following in kept[1:]] + [planned[-1].stop]
+    decisions = tuple(replace(planned[i], stop=stop) for i, stop in zip(kept, stops, strict=True))
+    if options.max_weight is None:
+        capped = Constraints(max_weight=0.05, slack=2.0)
+    else:
+        capped = Constraints(max_weight=options.max_weight)
+        scarcest = kept[int(np.argmin(counts[kept]))]
+        try:
+            capped.effective_cap(int(counts[scarcest]))
+        except ParameterError as error:
+            raise ParameterError(f"evaluation: {error} (on {planned[scarcest].date:%Y-%m-%d})") from error
+    return Plan(decisions, eligible.iloc[kept], {capped.name: capped, UNCONSTRAINED.name: UNCONSTRAINED})
 
 
 def judge(
@@ -176,12 +200,18 @@ def judge(
             n_jobs=n_jobs,
             on_done=step,
         )
+    per_year = periods_per_year(pd.DatetimeIndex(returns.index))
     rng = np.random.default_rng([seed, 1])
     if reference is None:
         comparison = compare_with_best(result, n_bootstrap=options.n_bootstrap, confidence=options.confidence, rng=rng)
     else:
         comparison = compare(result, reference, n_bootstrap=options.n_bootstrap, confidence=options.confidence, rng=rng)
-    return Judgement(plan, result, performance_table(result).reset_index(), comparison)
+    if comparison.empty and result.failures:
+        first = result.failures[0]
+        raise DataError(f"no model could be judged: {first.model} failed on {first.date:%Y-%m-%d} ({first.error})")
+    return Judgement(
+        plan, result, performance_table(result, periods_per_year=per_year).reset_index(), comparison, per_year
+    )
 
 
 def _span(rows: pd.DataFrame | Sequence[pd.Timestamp]) -> str:

@@ -31,7 +31,7 @@ class CompareOptions(BaseModel):
 
     seed: int = Field(default=42, ge=0)
     data: DataOptions = DataOptions()
-    universe: CoverageRule = CoverageRule(min_assets=2)
+    universe: CoverageRule = CoverageRule()
     evaluation: JudgeOptions = JudgeOptions()
 
 

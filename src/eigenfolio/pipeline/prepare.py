@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -19,14 +19,17 @@ from eigenfolio.data import (
     prepare_panel,
     read_tables,
 )
+from eigenfolio.data.readers import Kind
+from eigenfolio.errors import ParameterError
+from eigenfolio.measures import periods_per_year
 from eigenfolio.panel import Panel
 
 __all__ = ["DataOptions", "Prepared", "archive", "describe", "inspect", "prepare"]
 
 
 SURVIVORS = (
-    "Data: the embedded table holds 20 large US stocks that were still listed in 2022; survivors have calmer and better "
-    "histories than the market they came from."
+    "Data: the embedded table holds 20 large US stocks that were still listed in 2022; survivors flatter every "
+    "strategy that holds them."
 )
 
 
@@ -41,6 +44,8 @@ class DataOptions(BaseModel):
         What the numbers are; "auto" decides by evidence or asks.
     max_fill : int
         Rows a missing price is carried forward at most.
+    delisting_return : float, mapping of asset to float, or None
+        Return earned on the row after the last price of an asset that ends before the panel does.
     membership : str or None
         File of index members (date, ticker): only members may be held.
     """
@@ -50,6 +55,7 @@ class DataOptions(BaseModel):
     path: str = "sp500"
     kind: Literal["auto", "prices", "returns"] = "auto"
     max_fill: int = Field(default=5, ge=0)
+    delisting_return: float | dict[str, float] | None = None
     membership: str | None = None
 
 
@@ -83,30 +89,33 @@ def prepare(options: DataOptions) -> Prepared:
     DataError
         If the data cannot be read or mended.
     """
-    panel, report = prepare_panel(options.path, kind=options.kind, max_fill=options.max_fill)
+    panel, report = prepare_panel(
+        options.path, kind=options.kind, max_fill=options.max_fill, delisting_return=options.delisting_return
+    )
     membership = None if options.membership is None else Membership.read(options.membership)
     embedded = options.path == "sp500"
     name = "the embedded S&P 500 table" if embedded else Path(options.path).name
     return Prepared(panel, report, name, embedded, membership)
 
 
-def inspect(path: str) -> DataReport:
+def inspect(path: str, *, kind: str | None = None) -> DataReport:
     """Look at everything; where nothing stands in the way, add what cleaning would change."""
-    tables = read_tables(path)
+    tables = read_tables(path, kind=_kind(kind))
     report = check_panel(tables)
     if report.status == "error":
         return report
     return report.with_cleaning(clean_panel(tables)[1])
 
 
-def describe(path: str) -> dict[str, Any]:
+def describe(path: str, *, kind: str | None = None) -> dict[str, Any]:
     """Summarise a panel: extent, coverage, volatility and correlation, as a whole and by year."""
-    panel, _ = prepare_panel(path)
+    panel, _ = prepare_panel(path, kind=_kind(kind))
     returns = panel.returns
     active = panel.active_mask.to_numpy()
     gaps = (active & returns.isna().to_numpy()).sum() / active.sum()
     calendar = pd.DatetimeIndex(returns.index).year
-    years = [_one_year(int(year), returns[calendar == year]) for year in calendar.unique()]
+    per_year = periods_per_year(pd.DatetimeIndex(returns.index))
+    years = [_one_year(int(year), returns[calendar == year], per_year) for year in calendar.unique()]
     return {
         "source": panel.provenance.source,
         "first_row": f"{panel.index[0]:%Y-%m-%d}",
@@ -116,14 +125,14 @@ def describe(path: str) -> dict[str, Any]:
         "fields": ", ".join(panel.assets.fields),
         "active_at_the_end": int(panel.active_mask.iloc[-1].sum()),
         "missing_while_listed": f"{gaps:.2%}",
-        "median_volatility": _percent(float(returns.std().median()) * 252**0.5),
+        "median_volatility": _percent(float(returns.std().median()) * per_year**0.5),
         "fingerprint": panel.fingerprint,
         "steps": "; ".join(panel.provenance.steps) or "none",
         "by_year": years,
     }
 
 
-def _one_year(year: int, returns: pd.DataFrame) -> dict[str, Any]:
+def _one_year(year: int, returns: pd.DataFrame, per_year: float) -> dict[str, Any]:
     """One row of the summary, from the assets quoted on at least 80 % of the year's rows."""
     seen = returns.notna().sum()
     listed = returns.loc[:, seen > 0]
@@ -135,17 +144,25 @@ def _one_year(year: int, returns: pd.DataFrame) -> dict[str, Any]:
         "rows": len(returns),
         "assets": int((seen > 0).sum()),
         "missing": _percent(float(listed.isna().to_numpy().mean())),
-        "median_volatility": _percent(float(kept.std().median()) * 252**0.5),
+        "median_volatility": _percent(float(kept.std().median()) * per_year**0.5),
         "mean_correlation": f"{np.nanmean(pairs):.2f}" if len(pairs) else "-",
         "equal_weight_return": _percent(float(np.prod(1 + returns.mean(axis=1).to_numpy()) - 1)),
     }
 
 
-def archive(path: str, folder: Path, *, version: str, note: str) -> dict[str, Any]:
+def archive(path: str, folder: Path, *, version: str, note: str, kind: str | None = None) -> dict[str, Any]:
     """Clean a panel and keep it as an immutable snapshot; returns the manifest."""
-    panel, _ = prepare_panel(path)
+    panel, _ = prepare_panel(path, kind=_kind(kind))
     return archive_panel(panel, folder, version=version, note=note)
 
 
 def _percent(value: float) -> str:
     return f"{value:.1%}" if np.isfinite(value) else "-"
+
+
+def _kind(kind: str | None) -> Kind:
+    if kind is None:
+        return "auto"
+    if kind not in ("prices", "returns"):
+        raise ParameterError(f"--kind must be prices or returns, got {kind!r}")
+    return cast(Kind, kind)

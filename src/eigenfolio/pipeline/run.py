@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
 
 from eigenfolio.artifacts import (
     BundleSeries,
@@ -24,12 +25,14 @@ from eigenfolio.artifacts import (
     library_versions,
     run_identifier,
     save_bundle,
+    short_date,
     write_run,
 )
 from eigenfolio.data import seal
 from eigenfolio.errors import DataError
-from eigenfolio.evaluation import verdict
 from eigenfolio.learned import NeuralShrinkage
+from eigenfolio.learned.window import shrinkage_window
+from eigenfolio.measures import periods_per_year
 from eigenfolio.pipeline.judge import Judgement, Progress, judge, plan_evaluation
 from eigenfolio.pipeline.models import CHAMPION, CLOSED_FORM_START, LEARNED, classical_models
 from eigenfolio.pipeline.options import CompareOptions, RunOptions
@@ -111,17 +114,18 @@ def run(config: RunOptions, context: RunContext, *, progress: Progress) -> Outco
         prepared = prepare(config.data)
         step()
     returns = prepared.panel.returns
-    sealed = seal(pd.DatetimeIndex(returns.index), share=config.sealed_share)
-    open_returns = returns.iloc[: sealed.n_open]
+    index = pd.DatetimeIndex(returns.index)
+    n_open = seal(index, share=config.sealed_share).n_open if config.sealed_share > 0 else len(returns)
+    open_returns = returns.iloc[:n_open]
 
-    folds = plan_training(pd.DatetimeIndex(returns.index), config.training.schedule, n_rows=sealed.n_open)
+    folds = plan_training(index, config.training.schedule, n_rows=n_open)
     plan = plan_evaluation(
         open_returns,
         options=config.evaluation,
         universe=config.universe,
         membership=prepared.membership,
         first_row=folds[0].last_row,
-        n_rows=sealed.n_open,
+        n_rows=n_open,
     )
     with progress("Training", len(folds)) as step:
         trained = train_series(
@@ -129,6 +133,7 @@ def run(config: RunOptions, context: RunContext, *, progress: Progress) -> Outco
             folds,
             options=config.training,
             seed=config.seed,
+            source=prepared.panel.fingerprint,
             n_jobs=context.n_jobs,
             on_done=step,
         )
@@ -152,7 +157,7 @@ def run(config: RunOptions, context: RunContext, *, progress: Progress) -> Outco
         n_jobs=context.n_jobs,
         progress=progress,
     )
-    sentences = verdict(judgement.comparison, champion=CHAMPION, excluded=judgement.result.excluded)
+    sentences = judgement.sentences(champion=CHAMPION, seed=config.seed)
     spectrum, label, edges = _spectrum(learned, open_returns, judgement)
     content = ReportContent(
         title=f"Neural shrinkage on {prepared.name}",
@@ -161,15 +166,20 @@ def run(config: RunOptions, context: RunContext, *, progress: Progress) -> Outco
         verdict_tone=tone(judgement.comparison, CHAMPION),
         learned_model=LEARNED,
         champion=CHAMPION,
-        sealed=_sealed_sentence(returns, sealed.n_open, config.sealed_share),
+        sealed=_sealed_sentence(returns, n_open, config.sealed_share),
         learned=judgement.result.diagnostics[LEARNED].drop(columns="closed_form_shrinkage"),
         closed_form_intensity=judgement.result.diagnostics[LEARNED]["closed_form_shrinkage"].rename(CLOSED_FORM_START),
         training=_training_table(good),
-        loss_history={f"{fold.fold.through:%Y-%m-%d}": _losses(fold) for fold in good},
+        loss_history={short_date(fold.fold.through): _losses(fold) for fold in good},
         spectrum=spectrum,
         spectrum_label=label,
         spectrum_edges=edges,
-        warnings=[*prepared.warnings, *failure_sentences(judgement, failed)],
+        warnings=[
+            *prepared.warnings,
+            *_range_warning(judgement),
+            *crowding(judgement, config),
+            *failure_sentences(judgement, failed),
+        ],
         **common_content(prepared, config, context, judgement),
     )
     record = record_of(
@@ -183,7 +193,7 @@ def run(config: RunOptions, context: RunContext, *, progress: Progress) -> Outco
 
     def contents(folder: Path) -> None:
         for fold in good:
-            save_bundle(fold.bundle, folder / "bundles" / "shrinkage" / "dense" / f"{fold.fold.through:%Y-%m-%d}")
+            save_bundle(fold.bundle, folder / "bundles" / "shrinkage" / "dense" / short_date(fold.fold.through))
         write_tracks(judgement, folder)
         write_report(content, folder / "report.html")
 
@@ -204,6 +214,7 @@ def common_content(
         "comparison": judgement.comparison,
         "returns": {book: {m: t.returns for (m, b), t in tracks.items() if b == book} for book in books},
         "turnover": {book: {m: t.turnover for (m, b), t in tracks.items() if b == book} for book in books},
+        "periods_per_year": round(periods_per_year(pd.DatetimeIndex(prepared.panel.returns.index))),
         "data_findings": prepared.findings,
         "settings": flatten(config.model_dump(mode="json")),
         "environment": {
@@ -312,11 +323,38 @@ def tone(comparison: pd.DataFrame, rival: str) -> Tone:
     return "bad" if row["window_low"] > 0 and row["pooled"] > 0 else "unclear"
 
 
+def crowding(judgement: Judgement, config: CompareOptions) -> list[str]:
+    """Warn where there are nearly as many assets as rows: unshrunk estimators are then near singular."""
+    most, lookback = int(judgement.plan.eligible.sum(axis=1).max()), config.evaluation.lookback
+    if most < 0.7 * lookback:
+        return []
+    return [
+        f"Up to {most} assets are estimated from {lookback} rows: the sample covariance, EWMA and, near equality, QIS "
+        "are close to singular there, and beating them unconstrained proves little."
+    ]
+
+
+def _range_warning(judgement: Judgement) -> list[str]:
+    """Say when the learned model was asked about windows unlike those it was trained on."""
+    outside = judgement.result.diagnostics[LEARNED]["out_of_range"]
+    if outside.mean() < 0.1:
+        return []
+    return [
+        f"{LEARNED} met windows unlike those it was trained on: on average {outside.mean():.0%} of its "
+        "inputs were out of range and clamped. Train on universes of the size that is held "
+        "(training.windows.max_assets)."
+    ]
+
+
 def _subtitle(prepared: Prepared, config: RunOptions, judgement: Judgement) -> str:
     days = judgement.result.windows.index
-    most = int(judgement.plan.eligible.sum(axis=1).max())
+    most, drawn = int(judgement.plan.eligible.sum(axis=1).max()), config.universe.max_assets
+    held = ""
+    if most < prepared.panel.n_assets:
+        how = f", drawn by name with universe.seed {config.universe.seed}" if drawn else ""
+        held = f", up to {most} of them held at a time{how}"
     return (
-        f"{prepared.panel.n_assets} assets, of which up to {most} are held; judged out of sample "
+        f"{prepared.panel.n_assets} assets{held}; judged out of sample "
         f"{days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d} on {len(judgement.plan.decisions)} rebalancing dates; "
         f"preset {config.preset}"
     )
@@ -336,13 +374,14 @@ def _training_table(folds: list[TrainedFold]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "bundle": f"{fold.fold.through:%Y-%m-%d}",
+                "bundle": short_date(fold.fold.through),
                 "trained_through": fold.fold.through,
+                "members": len(fold.histories),
                 "n_windows": fold.bundle.details["training"]["windows"]["n_windows"],
-                "epochs": len(fold.history.epochs) - 1,
-                "best_epoch": fold.history.best_epoch,
-                "best_validation_loss": fold.history.best.validation_loss,
-                "start_validation_loss": fold.history.start.validation_loss,
+                "epochs": max(len(history.epochs) - 1 for history in fold.histories),
+                "best_epochs": ", ".join(str(history.best_epoch) for history in fold.histories),
+                "best_validation_loss": float(np.mean([h.best.validation_loss for h in fold.histories])),
+                "start_validation_loss": fold.histories[0].start.validation_loss,
                 "seconds": fold.seconds,
             }
             for fold in folds
@@ -351,17 +390,17 @@ def _training_table(folds: list[TrainedFold]) -> pd.DataFrame:
 
 
 def _losses(fold: TrainedFold) -> pd.DataFrame:
-    return pd.DataFrame(
-        [(r.epoch, r.train_loss, r.validation_loss) for r in fold.history.epochs],
-        columns=["epoch", "train", "validation"],
-    )
+    """Mean losses of the members that were still training, by epoch."""
+    rows = [(r.epoch, r.train_loss, r.validation_loss) for history in fold.histories for r in history.epochs]
+    table = pd.DataFrame(rows, columns=["epoch", "train", "validation"])
+    return table.groupby("epoch", as_index=False).mean()
 
 
 def _trial(outcome: TrainedFold | FailedFold) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "kind": "training",
         "model": "shrinkage/dense",
-        "through": f"{outcome.fold.through:%Y-%m-%d}",
+        "through": short_date(outcome.fold.through),
     }
     if isinstance(outcome, FailedFold):
         return {**entry, "status": "failed", "error": outcome.error}
@@ -369,9 +408,9 @@ def _trial(outcome: TrainedFold | FailedFold) -> dict[str, Any]:
         **entry,
         "status": "trained",
         "digest": outcome.bundle.digest,
-        "best_epoch": outcome.history.best_epoch,
-        "validation_loss": outcome.history.best.validation_loss,
-        "start_validation_loss": outcome.history.start.validation_loss,
+        "best_epochs": [history.best_epoch for history in outcome.histories],
+        "validation_losses": [history.best.validation_loss for history in outcome.histories],
+        "start_validation_loss": outcome.histories[0].start.validation_loss,
         "seconds": round(outcome.seconds, 2),
     }
 
@@ -383,12 +422,11 @@ def _spectrum(
     decision = judgement.plan.decisions[-1]
     held = judgement.plan.eligible.iloc[-1].to_numpy()
     past = returns.iloc[: decision.row + 1, held]
-    shrunk = NeuralShrinkage(**model.get_params()).fit(past)
-    sample = NeuralShrinkage(lookback=model.lookback).fit(past)
-    # The closed form pulls every eigenvalue toward one, so the sample spectrum follows from it exactly.
-    before = (np.linalg.eigvalsh(sample.correlation_) - sample.shrinkage_) / (1.0 - sample.shrinkage_)
+    shrunk = clone(model).fit(past)
+    seen = past.iloc[-(model.lookback or len(past)) :]
+    before = shrinkage_window(seen.to_numpy()).eigenvalues
     after = np.linalg.eigvalsh(shrunk.correlation_)
-    n_rows = min(len(past), model.lookback or len(past))
+    n_rows = len(seen)
     ratio = np.sqrt(held.sum() / n_rows)
     table = pd.DataFrame(
         {

@@ -288,7 +288,9 @@ def equity_figure(content: ReportContent, book: str) -> go.Figure | None:
     _style(figure, height=540)
     if high > 3.0 * low > 0:
         ticks = 2.0 ** np.arange(np.floor(np.log2(low)), np.ceil(np.log2(high)) + 1)
-        figure.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{t:g}" for t in ticks], row=1, col=1)
+        figure.update_yaxes(
+            type="log", tickvals=ticks, ticktext=[f"{t:g}" if t >= 0.1 else f"{t:.0e}" for t in ticks], row=1, col=1
+        )
     figure.update_yaxes(ticksuffix=" %", row=2, col=1)
     return figure
 
@@ -326,6 +328,7 @@ def rolling_volatility_figure(content: ReportContent, book: str) -> go.Figure | 
         figure.add_trace(line, row=2, col=1)
     _style(figure, height=520 if both else 340)
     figure.update_yaxes(ticksuffix=" %")
+    _keep_in_view(figure, {model: 100.0 * path for model, path in paths.items()}, (focus, champion))
     if both:
         figure.update_yaxes(zeroline=True, zerolinecolor=ZERO, zerolinewidth=1.5, row=2, col=1)
     return figure
@@ -342,16 +345,27 @@ def turnover_figure(content: ReportContent, book: str) -> go.Figure | None:
     span = turnover_span(content, book)
     title = f"Turnover, mean of {span} rebalances" if span > 1 else "Turnover per rebalance"
     figure = _panels([title], [1.0])
+    drawn = {}
     for i, (model, series) in enumerate(book_tracks(content, content.turnover, book).items()):
         entry = int((series > 0).to_numpy().argmax())
         path = (100.0 * series.iloc[entry + 1 :].rolling(span).mean()).dropna()
         if len(path) > 1:
+            drawn[model] = path
             figure.add_trace(_line(content, book, model, i, path, ".1f", " %", own=_is_own(content, model, book)))
     if not figure.data:
         return None
     _style(figure, height=320)
     figure.update_yaxes(ticksuffix=" %", rangemode="tozero")
+    _keep_in_view(figure, drawn, (content.focus(book), content.champion))
     return figure
+
+
+def _keep_in_view(figure: go.Figure, paths: Mapping[str, pd.Series], important: tuple[str | None, ...]) -> None:
+    """Let a model that is far off leave the first panel rather than flatten the important ones."""
+    highest = max(float(path.max()) for path in paths.values())
+    tops = [float(paths[model].max()) for model in important if model is not None and model in paths]
+    if tops and highest > 4.0 * max(tops):
+        figure.update_yaxes(range=[0.0, 2.0 * max(tops)], row=1, col=1)
 
 
 def learned_figures(content: ReportContent) -> list[go.Figure]:

@@ -23,7 +23,7 @@ from eigenfolio.learned.window import N_TARGETS
 from eigenfolio.models.networks.dense import DenseShrinkageNetwork
 from eigenfolio.parallel import run_tasks
 from eigenfolio.training.loop import History, LoopOptions, fit_network
-from eigenfolio.training.windows import WindowOptions, draw_windows, label_rows
+from eigenfolio.training.windows import WindowOptions, WindowSet, draw_windows, label_rows
 
 __all__ = [
     "DenseOptions",
@@ -84,10 +84,19 @@ class ScheduleOptions(BaseModel):
 
 
 class ShrinkageTraining(BaseModel):
-    """Everything that shapes the training of the dense shrinkage network."""
+    """Everything that shapes the training of the dense shrinkage network.
+
+    Parameters
+    ----------
+    n_members : int
+        Networks trained per bundle, each with its own seed and windows; the estimator averages their answers.
+    schedule, windows, network, loop : mapping
+        Options of the parts.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    n_members: int = Field(default=5, ge=1)
     schedule: ScheduleOptions = ScheduleOptions()
     windows: WindowOptions = WindowOptions()
     network: DenseOptions = DenseOptions()
@@ -105,11 +114,11 @@ class TrainingFold:
 
 @dataclass(frozen=True)
 class TrainedFold:
-    """A bundle, how its training went, and what it cost."""
+    """A bundle, how the training of each member went, and what it cost."""
 
     fold: TrainingFold
     bundle: Bundle
-    history: History
+    histories: tuple[History, ...]
     seconds: float
 
 
@@ -160,7 +169,9 @@ def plan_training(index: pd.DatetimeIndex, schedule: ScheduleOptions, *, n_rows:
     return folds
 
 
-def train_shrinkage(returns: pd.DataFrame, fold: TrainingFold, *, options: ShrinkageTraining, seed: int) -> TrainedFold:
+def train_shrinkage(
+    returns: pd.DataFrame, fold: TrainingFold, *, options: ShrinkageTraining, seed: int, source: str = ""
+) -> TrainedFold:
     """Train one bundle.
 
     Parameters
@@ -171,6 +182,8 @@ def train_shrinkage(returns: pd.DataFrame, fold: TrainingFold, *, options: Shrin
     options : ShrinkageTraining
     seed : int
         Windows, initial weights, batch order and dropout come from it.
+    source : str
+        Fingerprint of the data, kept in the bundle.
 
     Returns
     -------
@@ -187,28 +200,43 @@ def train_shrinkage(returns: pd.DataFrame, fold: TrainingFold, *, options: Shrin
     torch.set_num_threads(1)
     try:
         with torch.random.fork_rng(devices=[]):
-            bundle, history = _train(returns, fold, options, seed)
+            bundle, histories = _train(returns, fold, options, seed, source)
     finally:
         torch.set_num_threads(threads)
-    return TrainedFold(fold, bundle, history, time.perf_counter() - begun)
+    return TrainedFold(fold, bundle, histories, time.perf_counter() - begun)
 
 
-def _train(returns: pd.DataFrame, fold: TrainingFold, options: ShrinkageTraining, seed: int) -> tuple[Bundle, History]:
+def _train(
+    returns: pd.DataFrame, fold: TrainingFold, options: ShrinkageTraining, seed: int, source: str
+) -> tuple[Bundle, tuple[History, ...]]:
     values = np.ascontiguousarray(returns.to_numpy(dtype=float)[: fold.last_row + 1])
-    rng = np.random.default_rng([seed, fold.last_row])
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     teaching, stopping = label_rows(len(values), fold.validation_start, options.windows)
-    train = draw_windows(values, teaching, options.windows.n_windows, options=options.windows, rng=rng)
-    validation = draw_windows(values, stopping, options.windows.n_validation_windows, options=options.windows, rng=rng)
-    quartiles = torch.from_numpy(np.quantile(train.features().numpy().astype(float), [0.25, 0.5, 0.75], axis=0)).float()
-    center = quartiles[1]
-    scale = (quartiles[2] - quartiles[0]) / 1.349 + 1e-3
-    network = DenseShrinkageNetwork(len(SPECTRUM_FEATURES), n_targets=N_TARGETS, **_network_arguments(options.network))
-    network.initialise(generator)
-    history = fit_network(
-        network, train, validation, center=center, scale=scale, options=options.loop, generator=generator
+    validation = draw_windows(
+        values,
+        stopping,
+        options.windows.n_validation_windows,
+        options=options.windows,
+        rng=np.random.default_rng([seed, fold.last_row]),
     )
-    tensors = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    states, histories = [], []
+    center = scale = torch.empty(0)
+    for member in range(options.n_members):  # every member draws its own windows
+        rng = np.random.default_rng([seed, fold.last_row, member])
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        train = draw_windows(values, teaching, options.windows.n_windows, options=options.windows, rng=rng)
+        if member == 0:
+            center, scale = _scaler(train)
+        network = DenseShrinkageNetwork(
+            len(SPECTRUM_FEATURES), n_targets=N_TARGETS, **_network_arguments(options.network)
+        )
+        network.initialise(generator)
+        histories.append(
+            fit_network(
+                network, train, validation, center=center, scale=scale, options=options.loop, generator=generator
+            )
+        )
+        states.append({name: tensor.numpy() for name, tensor in network.state_dict().items()})
+    tensors = {name: np.stack([state[name] for state in states]) for name in states[0]}
     tensors |= {"feature_center": center.numpy(), "feature_scale": scale.numpy()}
     bundle = Bundle(
         family="shrinkage",
@@ -219,16 +247,24 @@ def _train(returns: pd.DataFrame, fold: TrainingFold, options: ShrinkageTraining
         trained_through=fold.through,
         details={
             "seed": seed,
-            "first_row": f"{returns.index[0]:%Y-%m-%d}",
+            "data_fingerprint": source,
+            "first_row": returns.index[0].isoformat(),
             "n_assets": int(returns.shape[1]),
             "horizon": options.windows.horizon,
             "lookback_range": [options.windows.min_lookback, options.windows.max_lookback],
-            "best_epoch": history.best_epoch,
-            "epochs": [asdict(record) for record in history.epochs],
+            "best_epochs": [history.best_epoch for history in histories],
+            "epochs": [[asdict(record) for record in history.epochs] for history in histories],
             "training": options.model_dump(mode="json"),
         },
     )
-    return bundle, history
+    return bundle, tuple(histories)
+
+
+def _scaler(windows: WindowSet) -> tuple[torch.Tensor, torch.Tensor]:
+    """Median and inter-quartile range (in units of a Gaussian's standard deviation) of each feature."""
+    features = windows.features().numpy().astype(float)
+    quartiles = torch.from_numpy(np.quantile(features, [0.25, 0.5, 0.75], axis=0)).float()
+    return quartiles[1], (quartiles[2] - quartiles[0]) / 1.349 + 1e-3
 
 
 def train_series(
@@ -237,6 +273,7 @@ def train_series(
     *,
     options: ShrinkageTraining,
     seed: int,
+    source: str = "",
     n_jobs: int = 1,
     on_done: Callable[[], None] | None = None,
 ) -> list[TrainedFold | FailedFold]:
@@ -244,15 +281,15 @@ def train_series(
 
     A fold that fails with one of our errors is a recorded result.
     """
-    tasks = [(returns.iloc[: fold.last_row + 1], fold, options, seed) for fold in folds]
+    tasks = [(returns.iloc[: fold.last_row + 1], fold, options, seed, source) for fold in folds]
     return run_tasks(_train_or_record, tasks, n_jobs=n_jobs, on_done=on_done)
 
 
 def _train_or_record(
-    returns: pd.DataFrame, fold: TrainingFold, options: ShrinkageTraining, seed: int
+    returns: pd.DataFrame, fold: TrainingFold, options: ShrinkageTraining, seed: int, source: str
 ) -> TrainedFold | FailedFold:
     try:
-        return train_shrinkage(returns, fold, options=options, seed=seed)
+        return train_shrinkage(returns, fold, options=options, seed=seed, source=source)
     except EigenfolioError as error:
         return FailedFold(fold, f"{type(error).__name__}: {error}")
 

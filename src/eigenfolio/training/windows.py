@@ -1,8 +1,9 @@
 """Training windows: random sub-universes and random past windows, each with the returns that followed.
 
 A window is drawn in three steps: a decision row, a look-back length (log-uniform), and a random set of assets
-that were quoted on every row of the look-back and of the horizon and moved on most of them. The network sees
-rows up to the decision row; the loss sees the `horizon` rows after it.
+that were quoted on every row of the look-back and moved on most of them. The network sees rows up to the
+decision row; the loss sees the `horizon` rows after it, where an asset may end (a missing return is zero, as in
+the evaluation), so that training does not learn from survivors alone.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class WindowOptions(BaseModel):
         Rows the portfolio is held and judged over.
     min_moving : float
         Least share of rows on which an asset's price changed.
-    max_return : float
-        Returns are clipped to this absolute value before anything is learned from them.
+    max_label_return : float
+        Returns of the horizon are clipped to this absolute value in the loss; what the network sees is not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,7 +54,7 @@ class WindowOptions(BaseModel):
     max_lookback: int = Field(default=504, ge=22)
     horizon: int = Field(default=21, ge=2)
     min_moving: float = Field(default=0.9, ge=0.0, le=1.0)
-    max_return: float = Field(default=0.8, gt=0.0)
+    max_label_return: float = Field(default=0.8, gt=0.0)
 
     @model_validator(mode="after")
     def _ranges(self) -> WindowOptions:
@@ -159,7 +160,8 @@ def draw_windows(
             f"training needs at least {options.min_lookback + 2 * options.horizon} rows before and "
             f"{options.horizon} rows inside the validation span, the table has {len(returns)}; give more history"
         )
-    clipped = np.clip(returns, -options.max_return, options.max_return)
+    limit = options.max_label_return
+    labels = np.clip(np.nan_to_num(returns, nan=0.0), -limit, limit)
     seen = np.isfinite(returns)
     counts = _running(seen)
     moving = _running(seen & (returns != 0.0))
@@ -172,7 +174,7 @@ def draw_windows(
         if attempts > 50 * n_windows:
             raise DataError(
                 f"only {done} of {n_windows} training windows could be drawn: fewer than {min(sizes)} assets are "
-                f"quoted without gaps over {options.min_lookback} + {options.horizon} rows on most dates; give more "
+                f"quoted without gaps over {options.min_lookback} rows on most dates; give more "
                 "complete data, or lower windows.min_assets or windows.min_lookback"
             )
         row = int(rng.integers(rows.start, rows.stop))
@@ -182,14 +184,14 @@ def draw_windows(
         first, stop = row + 1 - lookback, row + 1 + options.horizon
         if first < 0:
             continue
-        complete = counts[stop] - counts[first] == stop - first
+        complete = counts[row + 1] - counts[first] == lookback
         lively = moving[row + 1] - moving[first] >= options.min_moving * lookback
         candidates = np.flatnonzero(complete & lively)
         if len(candidates) < size:
             continue
         assets = np.sort(rng.choice(candidates, size=size, replace=False))
-        window = shrinkage_window(clipped[first : row + 1, assets])
-        drawn[size].append((window, clipped[row + 1 : stop, assets]))
+        window = shrinkage_window(returns[first : row + 1, assets])
+        drawn[size].append((window, labels[row + 1 : stop, assets]))
         done += 1
     return WindowSet(tuple(_stack(group) for group in drawn.values() if group))
 
@@ -206,8 +208,8 @@ def _universe_sizes(
 ) -> NDArray[np.int_]:
     """Five sizes on a geometric grid, up to what is complete over the shortest window on a typical date."""
     probes = np.unique(np.linspace(rows.start, rows.stop - 1, 20).astype(int))
-    span = options.min_lookback + options.horizon
-    ends = np.minimum(probes + 1 + options.horizon, len(returns))
+    span = options.min_lookback
+    ends = probes + 1
     starts = np.maximum(ends - span, 0)
     available = int(np.median((counts[ends] - counts[starts] == (ends - starts)[:, None]).sum(axis=1)))
     if available < 2:
