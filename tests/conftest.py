@@ -1,9 +1,13 @@
 """Fixtures that several rooms share."""
 
 import os
-from pathlib import Path
 
-import pytest
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # before numpy and torch: forked children must not inherit thread pools
+
+from pathlib import Path  # noqa: E402
+
+import pytest  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eigenfolio.errors import EigenfolioError, ParameterError
+from eigenfolio.errors import ArtifactError, EigenfolioError, ParameterError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from eigenfolio.pipeline import Outcome, RunContext
+    from eigenfolio.pipeline import Outcome, RunContext, RunOptions, TrainOptions
+    from eigenfolio.pipeline.records import Registry, Reproduction, RunComparison, RunEntry
 
 __all__ = ["app", "main"]
 
@@ -40,6 +41,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Check, describe and archive a panel.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+runs_app = typer.Typer(help="List, show, compare and reproduce recorded runs.", no_args_is_help=True)
+app.add_typer(runs_app, name="runs")
 
 DataOption = Annotated[
     str | None,
@@ -58,7 +61,26 @@ KindOption = Annotated[
     str | None, typer.Option("--kind", help="What the numbers are, prices or returns. Default: by evidence.")
 ]
 JobsOption = Annotated[int, typer.Option("--jobs", help="Processes; -1 uses every core. Results do not change.")]
+RunArgument = Annotated[str, typer.Argument(help="Run: identifier, the start of one, latest, or a folder.")]
+RunsOption = Annotated[Path, typer.Option("--out", help="Folder of the runs.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Print folds, parameters, memory and estimated time; train nothing.")
+]
+SampleOption = Annotated[
+    float | None,
+    typer.Option("--sample", help="Rehearse every stage on this share of the rows, and write a validation report."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+
+
+SHOWN = {
+    "annualized_volatility": ("vol", "{:.2%}"),
+    "annualized_return": ("return", "{:.2%}"),
+    "sharpe_ratio": ("Sharpe", "{:.2f}"),
+    "max_drawdown": ("maxDD", "{:.1%}"),
+    "turnover": ("trades", "{:.1%}"),
+}
+"""Metrics of a track that the tables show, with heading and format; --json has the others."""
 
 
 def main() -> None:
@@ -100,6 +122,8 @@ def run(
     kind: KindOption = None,
     seed: SeedOption = None,
     jobs: JobsOption = -1,
+    dry_run: DryRunOption = False,
+    sample: SampleOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a learned model on a panel, judge it out of sample, and write one HTML report."""
@@ -107,9 +131,68 @@ def run(
     from eigenfolio.config import load_config
 
     settings = load_config(config, preset=preset, seed=seed, data=_data_keys(data, kind))
+    if dry_run or sample is not None:
+        _rehearse(settings, _context(out, jobs), dry_run=dry_run, share=sample, as_json=as_json)
+        return
     with _progress(quiet=as_json) as progress:
         outcome = pipeline.run(settings, _context(out, jobs), progress=progress)
     _show(outcome, as_json=as_json)
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Argument(help="Model family: shrinkage.")],
+    config: ConfigArgument = None,
+    data: DataOption = None,
+    fold: Annotated[
+        str | None, typer.Option("--fold", help="Rolling months that teach, stop and are served: 36m/12m/12m.")
+    ] = None,
+    preset: PresetOption = None,
+    out: OutOption = Path("runs"),
+    kind: KindOption = None,
+    seed: SeedOption = None,
+    jobs: JobsOption = -1,
+    dry_run: DryRunOption = False,
+    sample: SampleOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train one model family into dated bundles; stopped at any moment, the same command goes on."""
+    from eigenfolio import pipeline
+    from eigenfolio.config import load_train_config
+
+    if model != "shrinkage":
+        raise ParameterError(f"model must be shrinkage, got {model!r}")
+    settings = load_train_config(config, preset=preset, seed=seed, fold=fold, data=_data_keys(data, kind))
+    if dry_run or sample is not None:
+        _rehearse(settings, _context(out, jobs), dry_run=dry_run, share=sample, as_json=as_json)
+        return
+    with _progress(quiet=as_json) as progress:
+        outcome = pipeline.train(settings, _context(out, jobs), progress=progress)
+    if as_json:
+        print(json.dumps(outcome.to_dict(), indent=2, allow_nan=False))
+        return
+    for sentence in outcome.sentences:
+        print(sentence)
+    print(f"Report: {outcome.folder / 'report.html'}")
+
+
+def _rehearse(
+    settings: RunOptions | TrainOptions, context: RunContext, *, dry_run: bool, share: float | None, as_json: bool
+) -> None:
+    """Say what a job would do, or push a share of the rows through all of it; exit status 2 if a stage fails."""
+    from eigenfolio.pipeline import rehearsal
+
+    if dry_run and share is not None:
+        raise ParameterError("--dry-run does nothing and --sample does a little; give one of them")
+    if share is None:
+        planned = rehearsal.dry_run(settings, n_jobs=context.n_jobs)
+        print(json.dumps(planned.to_dict(), indent=2, allow_nan=False) if as_json else "\n".join(planned.lines()))
+        return
+    with _progress(quiet=as_json) as progress:
+        done = rehearsal.rehearse(settings, context, share, progress=progress)
+    print(json.dumps(done.to_dict(), indent=2, allow_nan=False) if as_json else "\n".join(done.lines()))
+    if done.trouble is not None:
+        raise ArtifactError(done.trouble)
 
 
 @app.command("compare-covariance")
@@ -216,20 +299,13 @@ def _performance_table(rows: pd.DataFrame, book: str) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    shown = {
-        "annualized_volatility": ("vol", "{:.2%}"),
-        "annualized_return": ("return", "{:.2%}"),
-        "sharpe_ratio": ("Sharpe", "{:.2f}"),
-        "max_drawdown": ("maxDD", "{:.1%}"),
-        "turnover": ("trades", "{:.1%}"),
-    }
     title = f"{book} book: net of costs, annualised; turnover per rebalance"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column("model", no_wrap=True)
-    for label, _ in shown.values():
+    for label, _ in SHOWN.values():
         table.add_column(label, justify="right", no_wrap=True, min_width=6)
     for _, row in rows.sort_values("annualized_volatility").iterrows():
-        table.add_row(str(row["model"]), *(form.format(row[name]) for name, (_, form) in shown.items()))
+        table.add_row(str(row["model"]), *(form.format(row[name]) for name, (_, form) in SHOWN.items()))
     return table
 
 
@@ -305,3 +381,187 @@ def _show_findings(summary: str, rows: list[dict[str, Any]]) -> None:
         table.add_row(row["check"], f"[{styles[row['status']]}]{row['status']}[/]", row["summary"])
     console.print(table)
     console.print(summary, highlight=False, soft_wrap=True)
+
+
+@runs_app.command("list")
+def runs_list(out: RunsOption = Path("runs"), as_json: JsonOption = False) -> None:
+    """List the runs of a folder, newest first, by model type and version."""
+    from eigenfolio.pipeline.records import list_runs
+
+    registry = list_runs(out)
+    if as_json:
+        print(json.dumps(registry.to_dict(), indent=2, allow_nan=False))
+    else:
+        _show_registry(registry, out)
+
+
+@runs_app.command("show")
+def runs_show(name: RunArgument, out: RunsOption = Path("runs"), as_json: JsonOption = False) -> None:
+    """Show the record of a run: settings, trials, bundles, metrics and repetitions."""
+    from dataclasses import asdict
+
+    from eigenfolio.pipeline.records import find_run, open_run, recorded_bundles, reproductions
+
+    entry = open_run(find_run(name, out))
+    bundles, repeated = recorded_bundles(entry.folder), reproductions(entry.folder)
+    if as_json:
+        known = {**asdict(entry.record), **entry.to_dict(), "bundles": bundles, "reproductions": repeated}
+        print(json.dumps(known, indent=2, allow_nan=False))
+    else:
+        _show_run(entry, bundles, repeated)
+
+
+@runs_app.command("compare")
+def runs_compare(
+    first: RunArgument, second: RunArgument, out: RunsOption = Path("runs"), as_json: JsonOption = False
+) -> None:
+    """Compare two runs: settings, versions and data that differ, and the change of every metric."""
+    from eigenfolio.pipeline.records import compare_runs, find_run, open_run
+
+    comparison = compare_runs(open_run(find_run(first, out)), open_run(find_run(second, out)))
+    if as_json:
+        print(json.dumps(comparison.to_dict(), indent=2, allow_nan=False))
+    else:
+        _show_run_comparison(comparison)
+
+
+@runs_app.command("reproduce")
+def runs_reproduce(
+    name: RunArgument,
+    out: RunsOption = Path("runs"),
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Repeat in spite of another commit or other versions, and record that.")
+    ] = False,
+    jobs: JobsOption = -1,
+    as_json: JsonOption = False,
+) -> None:
+    """Repeat a run from its record and compare bits; exit status 2 unless all are equal. Checks out nothing."""
+    from eigenfolio.pipeline.records import find_run, reproduce
+
+    folder = find_run(name, out)
+    with _progress(quiet=as_json) as progress:
+        done = reproduce(folder, _context(out, jobs), anyway=anyway, progress=progress)
+    if as_json:
+        print(json.dumps(done.to_dict(), indent=2, allow_nan=False))
+    else:
+        _show_reproduction(done)
+    if done.trouble is not None:
+        raise ArtifactError(done.trouble)
+
+
+def _show_registry(registry: Registry, out: Path) -> None:
+    from rich.console import Console
+
+    console = Console()
+    width = max((len(entry.model) for entry in registry.entries), default=0) + 4
+    for entry in registry.entries:
+        record, model = entry.record, f"{entry.model} v{entry.version}"
+        name = f"[bold]{entry.folder.name}[/]  {model:<{width}}  {record.started.replace('T', ' ')}"
+        console.print(name, highlight=False, soft_wrap=True)
+        told = f"    {record.kind}, {record.status}, seed {record.seed}, {Path(entry.data).name}: {entry.headline}"
+        console.print(told, highlight=False, markup=False, soft_wrap=True)
+    if not registry.entries:
+        console.print(f"{out} holds no run that can be read.", highlight=False, markup=False, soft_wrap=True)
+    for trouble in registry.unreadable:
+        console.print(f"not listed: {trouble}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+
+def _show_run(entry: RunEntry, bundles: list[dict[str, str]], repeated: list[dict[str, Any]]) -> None:
+    import pandas as pd
+    from rich.console import Console
+
+    from eigenfolio.pipeline.run import flatten
+
+    console, record = Console(), entry.record
+    facts = {
+        "folder": entry.folder,
+        "kind": record.kind,
+        "model": f"{entry.model} v{entry.version}",
+        "started": record.started,
+        "status": record.status,
+        "command": record.command,
+        "seed": record.seed,
+        "git commit": record.git_commit or "not a repository",
+        "data": entry.data,
+        "data fingerprint": record.data_fingerprint,
+        "headline": entry.headline,
+        "versions": ", ".join(f"{name} {version}" for name, version in record.versions.items()),
+    }
+    console.print(_plain_table(entry.folder.name, ("record", ""), facts.items()))
+    console.print(_plain_table("Settings", ("setting", "value"), flatten(record.config).items()))
+    trained = [trial for trial in record.trials if trial["kind"] == "training"]
+    title = f"Trials: {len(trained)} trained, {len(record.trials) - len(trained)} judged (model and book)"
+    told = [(t["model"], t["through"], t["status"], t.get("error", t.get("best_epochs"))) for t in trained]
+    console.print(_plain_table(title, ("model", "through", "status", "best epochs, or error"), told) if told else title)
+    kept = [(b["family"], b["network"], b["trained_through"], b["digest"][:12], b["status"]) for b in bundles]
+    if kept:
+        console.print(_plain_table("Bundles", ("family", "network", "trained through", "digest", "status"), kept))
+    performance = pd.DataFrame(record.metrics.get("performance", []))
+    for book in dict.fromkeys(performance.get("book", [])):
+        rows = performance[performance["book"] == book].fillna(float("nan"))
+        console.print(_performance_table(rows, str(book)))
+    for line in repeated:
+        said = "all bits equal" if line["equal"] else line["first_difference"]
+        console.print(f"Repeated {line['started']}: {said}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _show_run_comparison(comparison: RunComparison) -> None:
+    from rich.console import Console
+
+    console = Console()
+    for side, entry in (("first", comparison.first), ("second", comparison.second)):
+        told = f"{side + ':':<8}{entry.folder.name}  {entry.model} v{entry.version}, {entry.data}: {entry.headline}"
+        console.print(told, highlight=False, markup=False, soft_wrap=True)
+    groups = {"Record": comparison.facts, "Settings": comparison.settings, "Versions": comparison.versions}
+    for title, differing in groups.items():
+        if differing:
+            rows = [(name, *("-" if side is None else side for side in pair)) for name, pair in differing.items()]
+            console.print(_plain_table(title, ("what differs", "first", "second"), rows))
+        else:
+            console.print(f"{title}: nothing differs", highlight=False)
+    changed = comparison.metrics[comparison.metrics["difference"] != 0.0]
+    for book in dict.fromkeys(changed["book"]):
+        rows = changed[changed["book"] == book]
+        console.print(_difference_table(rows.pivot(index="model", columns="metric", values="difference"), str(book)))
+    n_all = len(comparison.metrics)
+    told = f"{n_all - len(changed)} of {n_all} metrics (by model and book) are equal; --json gives every one."
+    console.print(told, highlight=False, soft_wrap=True)
+    for side, tracks in (("first", comparison.only_first), ("second", comparison.only_second)):
+        if tracks:
+            console.print(f"Only in the {side}: {'; '.join(tracks)}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _difference_table(differences: pd.DataFrame, book: str) -> Any:
+    """Of the models with a difference: the second run minus the first; blank where equal."""
+    shown = {name: (label, form.replace(":", ":+")) for name, (label, form) in SHOWN.items() if name in differences}
+    rows = [
+        (model, *("" if row[name] != row[name] else form.format(row[name]) for name, (_, form) in shown.items()))
+        for model, row in differences.iterrows()
+    ]
+    return _plain_table(f"{book} book: second minus first", ("model", *(label for label, _ in shown.values())), rows)
+
+
+def _show_reproduction(done: Reproduction) -> None:
+    from rich.console import Console
+
+    console = Console()
+    rows = [(check.what, "yes" if check.equal else "NO", check.detail) for check in (*done.verified, *done.bits)]
+    console.print(_plain_table(f"Repeating {done.folder.name}", ("what", "equal", "detail"), rows))
+    if done.equal:
+        console.print("All bits are equal.", style="bold")
+    if done.logged:
+        console.print(done.logged, highlight=False, markup=False, soft_wrap=True)
+
+
+def _plain_table(title: str, names: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> Any:
+    """Rows as text; the first column is never broken."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for i, name in enumerate(names):
+        table.add_column(name, no_wrap=i == 0, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(str(value)) for value in row))
+    return table

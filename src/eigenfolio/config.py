@@ -13,9 +13,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from eigenfolio.errors import ParameterError
-from eigenfolio.pipeline.options import CompareOptions, Preset, RunOptions
+from eigenfolio.pipeline.options import CompareOptions, Preset, RunOptions, TrainOptions
 
-__all__ = ["PRESETS", "load_compare_config", "load_config"]
+__all__ = ["PRESETS", "load_compare_config", "load_config", "load_train_config"]
 
 Options = TypeVar("Options", bound=BaseModel)
 
@@ -64,15 +64,25 @@ def load_config(path: str | Path | None, **overrides: Any) -> RunOptions:
     7
     """
     given = _merge(_read(path), _given(overrides))
-    preset = given.get("preset", "quick")
-    if preset not in PRESETS:
-        raise ParameterError(f"preset must be one of {', '.join(get_args(Preset))}, got {preset!r}")
-    return _checked(RunOptions, _merge(PRESETS[preset], given))
+    return _checked(RunOptions, _merge(_preset(given), given))
+
+
+def load_train_config(path: str | Path | None, **overrides: Any) -> TrainOptions:
+    """Read a YAML file for `train`; parameters and errors as in `load_config`."""
+    given = _merge(_read(path), _given(overrides))
+    return _checked(TrainOptions, _merge({"training": _preset(given)["training"]}, given))
 
 
 def load_compare_config(path: str | Path | None, **overrides: Any) -> CompareOptions:
     """Read a YAML file for `compare-covariance`; parameters and errors as in `load_config`."""
     return _checked(CompareOptions, _merge(COMPARE, _merge(_read(path), _given(overrides))))
+
+
+def _preset(given: dict[str, Any]) -> dict[str, Any]:
+    preset = given.get("preset", "quick")
+    if preset not in PRESETS:
+        raise ParameterError(f"preset must be one of {', '.join(get_args(Preset))}, got {preset!r}")
+    return PRESETS[preset]
 
 
 def _given(overrides: dict[str, Any]) -> dict[str, Any]:

@@ -136,6 +136,37 @@ def test_the_same_command_gives_the_same_numbers_for_any_number_of_workers(finis
     assert [bundle.digest for bundle in first] == [bundle.digest for bundle in second]
 
 
+def test_a_dry_run_prints_the_plan_and_writes_nothing(finished, monkeypatch, capsys):
+    folder, _ = finished
+    monkeypatch.chdir(folder)
+    arguments = ("run", "config.yaml", "--data", "prices.csv", "--out", "planned", "--jobs", "1")
+    status, out, err = call(monkeypatch, capsys, *arguments, "--dry-run")
+    assert status == 0, err
+    assert "Folds       2" in out
+    assert "parameters" in out
+    assert "Time        about" in out
+    assert not (folder / "planned").exists()
+    status, _, err = call(monkeypatch, capsys, *arguments, "--dry-run", "--sample", "0.5")
+    assert status == 2
+    assert "give one of them" in err
+
+
+def test_a_sample_goes_through_every_stage_and_a_constant_table_fails_it(finished, monkeypatch, capsys):
+    folder, _ = finished
+    monkeypatch.chdir(folder)
+    arguments = ("run", "config.yaml", "--out", "sampled", "--jobs", "1", "--sample", "0.5")
+    status, out, err = call(monkeypatch, capsys, *arguments, "--data", "prices.csv")
+    assert status == 0, err
+    assert "Every stage held." in out
+    assert len(list((folder / "sampled").glob("validation_*/pipeline-validation.json"))) == 1
+    constant = prices()
+    constant[:] = 100.0
+    constant.to_csv(folder / "constant.csv")
+    status, _, err = call(monkeypatch, capsys, *arguments, "--data", "constant.csv")
+    assert status == 2
+    assert len(err.strip().splitlines()) == 1
+
+
 def test_a_market_without_correlation_gets_its_report_too(tmp_path, monkeypatch, capsys):
     table = prices()
     rng = np.random.default_rng(1)

@@ -155,6 +155,20 @@ def synthetic_content(*, years: float = 2, n_rivals: int = 3, seed: int = 0) -> 
             }
         ),
         loss_history=history,
+        convergence=pd.DataFrame(
+            {
+                "bundle": bundles,
+                "members": 5,
+                "verdict": (["converged", "unstable over seeds", "stopped early: still improving"] * 9)[: len(bundles)],
+                "plateau": "4 of 5 reached a plateau",
+                "oscillation": (["none", "in 2 of 5: swings of up to 24 % of the improvement"] * 9)[: len(bundles)],
+                "overfitting": (["none", "none", "in 1 of 5: validation rose by up to 18 % of the improvement"] * 9)[
+                    : len(bundles)
+                ],
+                "seed_spread": [f"5 seeds: {7 + 9 * i} % of the improvement" for i in range(len(bundles))],
+                "alarms": ["none"] * (len(bundles) - 1) + ["dead gradients in block head (1 of 5)"],
+            }
+        ),
         spectrum=pd.DataFrame({"rank": range(1, n_assets + 1), "sample": sample, "shrunk": shrunk}),
         spectrum_label=f"{n_assets} assets, {n_rows} days to {days[-1]:%Y-%m-%d}",
         spectrum_edges=edges,

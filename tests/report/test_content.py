@@ -44,6 +44,7 @@ def test_tables_may_name_models_in_the_index(content):
         ({"spectrum": pd.DataFrame({"rank": [1], "sample": [1.0]})}, "spectrum lacks shrunk"),
         ({"spectrum": pd.DataFrame({"rank": [1], "sample": [1.0], "shrunk": [-1.0]})}, "at least 0"),
         ({"training": pd.DataFrame({"epochs": [1]})}, "training lacks bundle"),
+        ({"convergence": pd.DataFrame({"bundle": ["2012"], "verdict": ["converged"]})}, "convergence lacks plateau"),
         ({"loss_history": {"2012": pd.DataFrame({"epoch": [1]})}}, "loss_history"),
         ({"data_findings": [{"check": "dates"}]}, "lacks status, summary"),
     ],

@@ -107,11 +107,46 @@ def test_names_are_escaped_everywhere(content):
 
 def test_a_comparison_without_a_learned_model_has_no_learned_sections(content):
     closed_forms = dataclasses.replace(
-        content, learned_model=None, learned=None, training=None, loss_history={}, closed_form_intensity=None
+        content,
+        learned_model=None,
+        learned=None,
+        training=None,
+        loss_history={},
+        convergence=None,
+        closed_form_intensity=None,
     )
     page = Elements(render_report(closed_forms))
     assert page.ids() == {"verdict", "rivals", "models", "paths", "turnover", "spectrum", "data", "reproduce"}
     assert not [attrs for _, attrs in page.found if attrs.get("data-figure", "").startswith(("learned", "loss"))]
+
+
+def test_convergence_is_a_row_of_words_per_bundle(page, content):
+    block = page[page.index(">Convergence<") :]
+    block = block[: block.index("</table>")]
+    rows = re.findall(r"<tr>(.*?)</tr>", block, re.S)
+    assert len(rows) == 1 + len(content.convergence)
+    for row, html in zip(content.convergence.astype(str).to_dict("records"), rows[1:], strict=True):
+        assert re.findall(r">([^<>]+)<", html) == list(row.values())
+    assert '<span class="status ok">converged</span>' in block
+    assert '<span class="status warning">unstable over seeds</span>' in block
+
+
+def test_convergence_may_stand_alone_name_bundles_in_the_index_and_lack_members(content):
+    table = content.convergence.drop(columns="members").set_index("bundle")
+    alone = ReportContent(title="A panel", verdict=["Trained."], convergence=table)
+    page = Elements(render_report(alone))
+    assert page.ids() == {"verdict", "training"}
+    assert {"#training"} <= {attrs.get("href") for tag, attrs in page.found if tag == "a"}
+    assert content.convergence["bundle"][0] in page.text
+    assert "Members" not in page.text
+
+
+@pytest.mark.parametrize("rows", [None, 0])
+def test_without_convergence_the_training_section_has_no_such_block(content, rows):
+    table = None if rows is None else content.convergence.iloc[:0]
+    page = Elements(render_report(dataclasses.replace(content, convergence=table)))
+    assert "training" in page.ids()
+    assert "Convergence" not in page.text
 
 
 def test_what_is_absent_leaves_its_section_out():

@@ -269,7 +269,7 @@ def _frozen(tensor: NDArray[Any]) -> NDArray[Any]:
 
 
 def _tensor_bytes(tensors: Mapping[str, NDArray[Any]]) -> bytes:
-    return save_tensors({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)})
+    return save_tensors({name: np.asarray(tensors[name], order="C") for name in sorted(tensors)})
 
 
 def _manifest_digest(manifest: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """The record of a run: a folder that says what was done, with what, and what came of it.
 
-    run.json       identifier, status, seed, git commit, library versions, data fingerprint, metrics, trials
+    run.json       identifier, kind, status, seed, git commit, library versions, data fingerprint, metrics, trials
     config.yaml    the resolved configuration
     ...            whatever the run adds (bundles, tracks, the report)
 
@@ -13,6 +13,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
+import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -28,10 +30,10 @@ from eigenfolio.errors import ArtifactError
 
 __all__ = ["RunRecord", "check_writable", "library_versions", "load_run", "run_identifier", "write_run"]
 
-FORMAT = "eigenfolio-run-1"
+FORMAT = "eigenfolio-run-2"
 _LIBRARIES = (
     "eigenfolio", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "skfolio", "numba", "safetensors", "torch",
-    "plotly",
+    "lightning-fabric", "plotly",
 )  # fmt: skip
 
 
@@ -43,6 +45,8 @@ class RunRecord:
     ----------
     identifier : str
         Unique name, see `run_identifier`.
+    kind : str
+        The job that was done: ``"run"``, ``"compare-covariance"`` or ``"train"``.
     started : str
         ISO date and time.
     command : str
@@ -52,7 +56,7 @@ class RunRecord:
     git_commit : str or None
         Commit of the code, with ``+changes`` when the tree was not clean; None outside a repository.
     versions : mapping of str to str
-        Library versions.
+        Versions of Python and the libraries.
     data_fingerprint : str
         SHA-256 of the panel as used.
     config : mapping
@@ -66,6 +70,7 @@ class RunRecord:
     """
 
     identifier: str
+    kind: str
     started: str
     command: str
     seed: int
@@ -90,8 +95,8 @@ def run_identifier(started: datetime, content: str) -> str:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that can change a result, for those installed."""
-    versions = {}
+    """Versions of Python and of the libraries that can change a result, for those installed."""
+    versions = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:
             versions[name] = metadata.version(name)
@@ -161,20 +166,44 @@ def load_run(folder: str | Path) -> RunRecord:
     Raises
     ------
     ArtifactError
-        If it is missing, of another format, or was changed after it was written.
+        If it is missing or partial, no record of ours, of an older or newer format, or was changed after it was
+        written.
     """
     path = Path(folder) / "run.json"
+    if Path(folder).name.endswith(".partial"):
+        raise ArtifactError(
+            f"{folder} is partial: its job was stopped, or is still writing; remove it if it was stopped"
+        )
     try:
         entry = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise ArtifactError(f"{folder} is not a run: run.json is missing") from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ArtifactError(f"{path} cannot be read: {error}") from error
-    if not isinstance(entry, dict) or entry.pop("format", None) != FORMAT:
-        raise ArtifactError(f"{path} is not a run record of format {FORMAT!r}")
-    if entry.pop("sha256", None) != _digest({"format": FORMAT, **entry}):
-        raise ArtifactError(f"{path} was changed after it was written")
-    return RunRecord(**entry)
+    _check_format(path, entry.pop("format", None) if isinstance(entry, dict) else None)
+    try:
+        whole = entry.pop("sha256", None) == _digest({"format": FORMAT, **entry})
+    except ValueError:  # a number that is not finite, which no record of ours holds
+        whole = False
+    if not whole:
+        raise ArtifactError(f"{path} was changed after it was written; restore it or repeat the run")
+    try:
+        return RunRecord(**entry)
+    except TypeError as error:
+        raise ArtifactError(f"{path} does not have the fields of a run record: {error}") from error
+
+
+def _check_format(path: Path, found: object) -> None:
+    if found == FORMAT:
+        return
+    ours = re.fullmatch(r"eigenfolio-run-(\d{1,9})", str(found))
+    if ours is None:
+        raise ArtifactError(f"{path} is not a run record of eigenfolio: its format is {found!r}, not {FORMAT!r}")
+    age = "an older" if int(ours[1]) < int(FORMAT.rsplit("-", 1)[1]) else "a newer"
+    raise ArtifactError(
+        f"{path} has format {found!r}, written by {age} eigenfolio; this one reads {FORMAT!r}: use the one that "
+        "wrote it, or do the run again from the config.yaml beside it"
+    )
 
 
 def _digest(entry: Mapping[str, Any]) -> str:

@@ -5,9 +5,10 @@ A configuration and a place to write enter; a run folder with its report leaves.
 
 from eigenfolio.pipeline.compare import compare_covariance
 from eigenfolio.pipeline.judge import JudgeOptions, Progress
-from eigenfolio.pipeline.options import CompareOptions, RunOptions
+from eigenfolio.pipeline.options import CompareOptions, RunOptions, TrainOptions
 from eigenfolio.pipeline.prepare import DataOptions, prepare
 from eigenfolio.pipeline.run import Outcome, RunContext, run
+from eigenfolio.pipeline.train import TrainOutcome, train
 
 __all__ = [
     "CompareOptions",
@@ -17,7 +18,10 @@ __all__ = [
     "Progress",
     "RunContext",
     "RunOptions",
+    "TrainOptions",
+    "TrainOutcome",
     "compare_covariance",
     "prepare",
     "run",
+    "train",
 ]

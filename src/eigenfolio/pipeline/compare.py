@@ -79,7 +79,7 @@ def compare_covariance(config: CompareOptions, context: RunContext, *, progress:
         warnings=[*prepared.warnings, *crowding(judgement, config), *failure_sentences(judgement, [])],
         **common_content(prepared, config, context, judgement),
     )
-    record = record_of(config, context, prepared, judgement, failed=False, trials=[])
+    record = record_of(config, context, prepared, judgement, kind="compare-covariance", failed=False, trials=[])
 
     def contents(folder: Path) -> None:
         write_tracks(judgement, folder)

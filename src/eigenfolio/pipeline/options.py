@@ -11,7 +11,7 @@ from eigenfolio.pipeline.judge import JudgeOptions
 from eigenfolio.pipeline.prepare import DataOptions
 from eigenfolio.training import ShrinkageTraining
 
-__all__ = ["CompareOptions", "Preset", "RunOptions"]
+__all__ = ["CompareOptions", "Preset", "RunOptions", "TrainOptions"]
 
 Preset = Literal["quick", "full"]
 
@@ -52,4 +52,31 @@ class RunOptions(CompareOptions):
 
     preset: Preset = "quick"
     sealed_share: float = Field(default=0.2, ge=0.0, lt=0.9)
+    training: ShrinkageTraining = ShrinkageTraining()
+
+
+class TrainOptions(BaseModel):
+    """Everything that `train` can be told.
+
+    Parameters
+    ----------
+    preset : {"quick", "full"}
+        Defaults for a look in minutes or for a result to keep.
+    seed : int
+        Every random number comes from it.
+    sealed_share : float
+        Share of the rows, at the end, that training does not look at.
+    fold : str or None
+        Rolling spans such as "36m/12m/12m"; None trains on all rows so far, by `training.schedule`.
+    data, training : mapping
+        Options of the rooms.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: Preset = "quick"
+    seed: int = Field(default=42, ge=0)
+    sealed_share: float = Field(default=0.2, ge=0.0, lt=0.9)
+    fold: str | None = None
+    data: DataOptions = DataOptions()
     training: ShrinkageTraining = ShrinkageTraining()

@@ -24,8 +24,6 @@ from eigenfolio.artifacts import (
     check_writable,
     library_versions,
     run_identifier,
-    save_bundle,
-    short_date,
     write_run,
 )
 from eigenfolio.data import seal
@@ -37,6 +35,7 @@ from eigenfolio.pipeline.judge import Judgement, Progress, judge, plan_evaluatio
 from eigenfolio.pipeline.models import CHAMPION, CLOSED_FORM_START, LEARNED, classical_models
 from eigenfolio.pipeline.options import CompareOptions, RunOptions
 from eigenfolio.pipeline.prepare import Prepared, prepare
+from eigenfolio.pipeline.training_tables import save_bundles, training_content, trial_of
 from eigenfolio.report import ReportContent, write_report
 from eigenfolio.report.content import Tone
 from eigenfolio.training import TrainedFold, plan_training, train_series
@@ -169,8 +168,7 @@ def run(config: RunOptions, context: RunContext, *, progress: Progress) -> Outco
         sealed=_sealed_sentence(returns, n_open, config.sealed_share),
         learned=judgement.result.diagnostics[LEARNED].drop(columns="closed_form_shrinkage"),
         closed_form_intensity=judgement.result.diagnostics[LEARNED]["closed_form_shrinkage"].rename(CLOSED_FORM_START),
-        training=_training_table(good),
-        loss_history={short_date(fold.fold.through): _losses(fold) for fold in good},
+        **training_content(good),
         spectrum=spectrum,
         spectrum_label=label,
         spectrum_edges=edges,
@@ -187,13 +185,13 @@ def run(config: RunOptions, context: RunContext, *, progress: Progress) -> Outco
         context,
         prepared,
         judgement,
+        kind="run",
         failed=bool(failed),
-        trials=[_trial(outcome) for outcome in trained],
+        trials=[trial_of(outcome) for outcome in trained],
     )
 
     def contents(folder: Path) -> None:
-        for fold in good:
-            save_bundle(fold.bundle, folder / "bundles" / "shrinkage" / "dense" / short_date(fold.fold.through))
+        save_bundles(good, folder)
         write_tracks(judgement, folder)
         write_report(content, folder / "report.html")
 
@@ -233,6 +231,7 @@ def record_of(
     prepared: Prepared,
     judgement: Judgement,
     *,
+    kind: str,
     failed: bool,
     trials: list[Mapping[str, Any]],
 ) -> RunRecord:
@@ -241,6 +240,7 @@ def record_of(
     judged = [{"kind": "evaluation", "model": m, "book": b} for m, b in judgement.result.tracks]
     return RunRecord(
         identifier=run_identifier(context.started, f"{settings}{prepared.panel.fingerprint}"),
+        kind=kind,
         started=context.started.isoformat(timespec="seconds"),
         command=context.command,
         seed=config.seed,
@@ -368,51 +368,6 @@ def _sealed_sentence(returns: pd.DataFrame, n_open: int, share: float) -> str:
         f"The last {share:.0%} of the rows ({first:%Y-%m-%d} to {returns.index[-1]:%Y-%m-%d}) are sealed: no "
         "training, choice or score on this page has looked at them (the data checks have)."
     )
-
-
-def _training_table(folds: list[TrainedFold]) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {
-                "bundle": short_date(fold.fold.through),
-                "trained_through": fold.fold.through,
-                "members": len(fold.histories),
-                "n_windows": fold.bundle.details["training"]["windows"]["n_windows"],
-                "epochs": max(len(history.epochs) - 1 for history in fold.histories),
-                "best_epochs": ", ".join(str(history.best_epoch) for history in fold.histories),
-                "best_validation_loss": float(np.mean([h.best.validation_loss for h in fold.histories])),
-                "start_validation_loss": fold.histories[0].start.validation_loss,
-                "seconds": fold.seconds,
-            }
-            for fold in folds
-        ]
-    )
-
-
-def _losses(fold: TrainedFold) -> pd.DataFrame:
-    """Mean losses of the members that were still training, by epoch."""
-    rows = [(r.epoch, r.train_loss, r.validation_loss) for history in fold.histories for r in history.epochs]
-    table = pd.DataFrame(rows, columns=["epoch", "train", "validation"])
-    return table.groupby("epoch", as_index=False).mean()
-
-
-def _trial(outcome: TrainedFold | FailedFold) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "kind": "training",
-        "model": "shrinkage/dense",
-        "through": short_date(outcome.fold.through),
-    }
-    if isinstance(outcome, FailedFold):
-        return {**entry, "status": "failed", "error": outcome.error}
-    return {
-        **entry,
-        "status": "trained",
-        "digest": outcome.bundle.digest,
-        "best_epochs": [history.best_epoch for history in outcome.histories],
-        "validation_losses": [history.best.validation_loss for history in outcome.histories],
-        "start_validation_loss": outcome.histories[0].start.validation_loss,
-        "seconds": round(outcome.seconds, 2),
-    }
 
 
 def _spectrum(

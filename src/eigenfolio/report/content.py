@@ -42,6 +42,8 @@ _COMPARISON_COLUMNS = (
     "reference_picked_afterwards",
 )
 
+_CONVERGENCE_COLUMNS = ("bundle", "verdict", "plateau", "oscillation", "overfitting", "seed_spread", "alarms")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReportContent:
@@ -87,6 +89,10 @@ class ReportContent:
         under their own names.
     loss_history : mapping of str to DataFrame
         By bundle: columns `epoch`, `train`, `validation`.
+    convergence : DataFrame or None, default=None
+        How the training of each bundle went, in words: columns `bundle` (also accepted as the index), `verdict`,
+        `plateau`, `oscillation`, `overfitting`, `seed_spread`, `alarms`, and `members` (how many seeds) where known.
+        Further columns are ignored.
     spectrum : DataFrame or None, default=None
         Columns `rank` (1 is the largest), `sample`, `shrunk`: positive eigenvalues of one window's correlation.
     spectrum_label : str, default=""
@@ -132,6 +138,7 @@ class ReportContent:
     closed_form_intensity: pd.Series | None = None
     training: pd.DataFrame | None = None
     loss_history: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    convergence: pd.DataFrame | None = None
     spectrum: pd.DataFrame | None = None
     spectrum_label: str = ""
     spectrum_edges: tuple[float, float] | None = None
@@ -158,6 +165,7 @@ class ReportContent:
             _require(history, f"loss_history[{bundle!r}]", ("epoch", "train", "validation"))
         if self.training is not None and len(self.training):
             _require(self.training, "training", ("bundle",))
+        _require(self.convergence, "convergence", _CONVERGENCE_COLUMNS)
         for book, rows in self.comparison_table.groupby("book"):
             references = set(rows["reference"].astype(str))
             if len(references) > 1 and self.learned_model not in references:
@@ -207,6 +215,11 @@ class ReportContent:
     def training_table(self) -> pd.DataFrame:
         """`training` with `bundle` as a column; no rows where there is none."""
         return _flat(self.training, ("bundle",))
+
+    @property
+    def convergence_table(self) -> pd.DataFrame:
+        """`convergence` with `bundle` as a column; no rows where there is none."""
+        return _flat(self.convergence, _CONVERGENCE_COLUMNS)
 
 
 def _flat(table: pd.DataFrame | None, names: Sequence[str]) -> pd.DataFrame:

@@ -56,6 +56,16 @@ _TRAINING = {
     "start_validation_loss": "Classical start",
     "seconds": "Seconds",
 }
+_CONVERGENCE = {
+    "bundle": "Bundle",
+    "members": "Members",
+    "verdict": "Verdict",
+    "plateau": "Plateau",
+    "oscillation": "Oscillation",
+    "overfitting": "Overfitting",
+    "seed_spread": "Seed spread",
+    "alarms": "Alarms",
+}
 _TONES = {"good": "Supported", "bad": "Not supported", "unclear": "Not settled"}
 
 
@@ -174,6 +184,7 @@ def render_report(content: ReportContent) -> str:
         spectrum=keep("spectrum", figures.spectrum_figure(content)),
         loss=[keep(f"loss-{i}", figure) for i, figure in enumerate(figures.training_figures(content))],
         training=_training(content.training_table),
+        convergence=_convergence(content.convergence_table),
         findings=[dict(row) for row in content.data_findings],
         css=Markup(_read("page.css")),
         script=Markup(_read("page.js")),
@@ -352,6 +363,22 @@ def _training(table: pd.DataFrame) -> dict[str, Any] | None:
     names = known + [name for name in table if name not in known]
     rows = [[_cell(value) for value in row] for row in table[names].itertuples(index=False)]
     return {"headings": [_TRAINING.get(str(name), _heading(str(name))) for name in names], "rows": rows}
+
+
+def _convergence(table: pd.DataFrame) -> dict[str, Any] | None:
+    """Headings, and cells of text with the status that colours them: only the verdict has one."""
+    if not len(table):
+        return None
+    names = [name for name in _CONVERGENCE if name in table]
+    rows = [
+        [{"text": _cell(row[name]), "status": _status(row[name]) if name == "verdict" else ""} for name in names]
+        for row in table.to_dict("records")
+    ]
+    return {"headings": [_CONVERGENCE[name] for name in names], "rows": rows}
+
+
+def _status(verdict: str) -> str:
+    return "ok" if verdict == "converged" else "warning"
 
 
 def _cell(value: Any) -> str:

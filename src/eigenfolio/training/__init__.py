@@ -3,12 +3,14 @@
 A table of returns and a plan of dates enter; bundles that know the last row they have seen leave.
 """
 
-from eigenfolio.training.loop import LoopOptions
+from eigenfolio.training.convergence import convergence_report
+from eigenfolio.training.loop import History, LoopOptions, fit
 from eigenfolio.training.shrinkage import (
     ScheduleOptions,
     ShrinkageTraining,
     TrainedFold,
     TrainingFold,
+    plan_rolling,
     plan_training,
     train_series,
     train_shrinkage,
@@ -16,12 +18,16 @@ from eigenfolio.training.shrinkage import (
 from eigenfolio.training.windows import WindowOptions
 
 __all__ = [
+    "History",
     "LoopOptions",
     "ScheduleOptions",
     "ShrinkageTraining",
     "TrainedFold",
     "TrainingFold",
     "WindowOptions",
+    "convergence_report",
+    "fit",
+    "plan_rolling",
     "plan_training",
     "train_series",
     "train_shrinkage",

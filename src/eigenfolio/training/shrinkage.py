@@ -6,23 +6,31 @@ teaches, and a purge of one horizon keeps the labels of the two apart. Nothing a
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from eigenfolio.artifacts import Bundle
-from eigenfolio.errors import DataError, EigenfolioError
+from eigenfolio.artifacts import Bundle, CheckpointStore, short_date
+from eigenfolio.data import rolling_folds
+from eigenfolio.errors import DataError, EigenfolioError, ParameterError
 from eigenfolio.features import SPECTRUM_FEATURES
 from eigenfolio.learned.window import N_TARGETS
 from eigenfolio.models.networks.dense import DenseShrinkageNetwork
 from eigenfolio.parallel import run_tasks
-from eigenfolio.training.loop import History, LoopOptions, fit_network
+from eigenfolio.training.group import Group
+from eigenfolio.training.loop import History, LoopOptions, fit
+from eigenfolio.training.losses import shrinkage_loss
+from eigenfolio.training.memory import plan_memory
+from eigenfolio.training.optimisers import ParameterRule
 from eigenfolio.training.windows import WindowOptions, WindowSet, draw_windows, label_rows
 
 __all__ = [
@@ -32,6 +40,7 @@ __all__ = [
     "ShrinkageTraining",
     "TrainedFold",
     "TrainingFold",
+    "plan_rolling",
     "plan_training",
     "train_series",
     "train_shrinkage",
@@ -47,6 +56,8 @@ class DenseOptions(BaseModel):
         Units of each block; at most 256, decreasing.
     dropout, input_dropout : float
         Shares dropped after blocks and on the input.
+    gain_rate : float
+        Learning rate of the output gains, which start at zero and open the network, relative to the other weights.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +65,7 @@ class DenseOptions(BaseModel):
     hidden_sizes: tuple[int, ...] = (128, 64, 32)
     dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
     input_dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
+    gain_rate: float = Field(default=10.0, gt=0.0)
 
     @field_validator("hidden_sizes")
     @classmethod
@@ -90,6 +102,8 @@ class ShrinkageTraining(BaseModel):
     ----------
     n_members : int
         Networks trained per bundle, each with its own seed and windows; the estimator averages their answers.
+    leverage_penalty : float
+        Weight of the log gross exposure in the loss.
     schedule, windows, network, loop : mapping
         Options of the parts.
     """
@@ -97,6 +111,7 @@ class ShrinkageTraining(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     n_members: int = Field(default=5, ge=1)
+    leverage_penalty: float = Field(default=0.1, ge=0.0)
     schedule: ScheduleOptions = ScheduleOptions()
     windows: WindowOptions = WindowOptions()
     network: DenseOptions = DenseOptions()
@@ -105,21 +120,31 @@ class ShrinkageTraining(BaseModel):
 
 @dataclass(frozen=True)
 class TrainingFold:
-    """One bundle to train: rows before `validation_start` teach, rows up to `last_row` (its date is `through`) stop."""
+    """One bundle to train.
+
+    Attributes
+    ----------
+    through : Timestamp
+        Date of `last_row`, the last row that is looked at.
+    last_row, validation_start, first_row : int
+        Rows from `first_row` teach, rows from `validation_start` stop the training.
+    """
 
     through: pd.Timestamp
     last_row: int
     validation_start: int
+    first_row: int = 0
 
 
 @dataclass(frozen=True)
 class TrainedFold:
-    """A bundle, how the training of each member went, and what it cost."""
+    """A bundle, how the training of each member went, and what it cost in time and (planned) memory."""
 
     fold: TrainingFold
     bundle: Bundle
     histories: tuple[History, ...]
     seconds: float
+    memory: str
 
 
 @dataclass(frozen=True)
@@ -169,8 +194,64 @@ def plan_training(index: pd.DatetimeIndex, schedule: ScheduleOptions, *, n_rows:
     return folds
 
 
+def plan_rolling(index: pd.DatetimeIndex, spec: str, *, n_rows: int) -> tuple[list[TrainingFold], int]:
+    """Plan bundles that see a rolling span, as ``"36m/12m/12m"``: months that teach, stop, and are served.
+
+    Parameters
+    ----------
+    index : DatetimeIndex
+    spec : str
+        Three numbers of calendar months.
+    n_rows : int
+        Rows that are not sealed.
+
+    Returns
+    -------
+    folds : list of TrainingFold
+        One per served span; spans follow each other.
+    months : int
+        Calendar months that the bundles serve together.
+
+    Raises
+    ------
+    ParameterError
+        If `spec` does not read so.
+    DataError
+        If the rows do not hold one fold.
+
+    Examples
+    --------
+    >>> folds, months = plan_rolling(pd.bdate_range("2010-01-01", "2021-12-31"), "36m/12m/12m", n_rows=3131)
+    >>> len(folds), months, f"{folds[0].through:%Y-%m}", folds[1].first_row
+    (8, 96, '2013-12', 261)
+    """
+    found = re.fullmatch(r"(\d+)m/(\d+)m/(\d+)m", spec)
+    if found is None or min(map(int, found.groups())) < 1:
+        raise ParameterError(
+            f"--fold must read like 36m/12m/12m (months that teach, stop and are served), got {spec!r}"
+        )
+    train, validation, test = map(int, found.groups())
+    rolled = rolling_folds(index[:n_rows], train_months=train, validation_months=validation, test_months=test)
+    folds = [
+        TrainingFold(
+            through=index[fold.validation[-1]],
+            last_row=int(fold.validation[-1]),
+            validation_start=int(fold.validation[0]),
+            first_row=int(fold.train[0]),
+        )
+        for fold in rolled
+    ]
+    return folds, test * len(folds)
+
+
 def train_shrinkage(
-    returns: pd.DataFrame, fold: TrainingFold, *, options: ShrinkageTraining, seed: int, source: str = ""
+    returns: pd.DataFrame,
+    fold: TrainingFold,
+    *,
+    options: ShrinkageTraining,
+    seed: int,
+    source: str = "",
+    checkpoints: Path | None = None,
 ) -> TrainedFold:
     """Train one bundle.
 
@@ -184,6 +265,8 @@ def train_shrinkage(
         Windows, initial weights, batch order and dropout come from it.
     source : str
         Fingerprint of the data, kept in the bundle.
+    checkpoints : Path, optional
+        Folder for checkpoints; a training that was cut off goes on from there to the same bits.
 
     Returns
     -------
@@ -199,18 +282,23 @@ def train_shrinkage(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with torch.random.fork_rng(devices=[]):
-            bundle, histories = _train(returns, fold, options, seed, source)
+        with torch.random.fork_rng(devices=[]):  # layers draw their first weights from the global state
+            bundle, histories, memory = _train(returns, fold, options, seed, source, checkpoints)
     finally:
         torch.set_num_threads(threads)
-    return TrainedFold(fold, bundle, histories, time.perf_counter() - begun)
+    return TrainedFold(fold, bundle, histories, time.perf_counter() - begun, memory)
 
 
 def _train(
-    returns: pd.DataFrame, fold: TrainingFold, options: ShrinkageTraining, seed: int, source: str
-) -> tuple[Bundle, tuple[History, ...]]:
-    values = np.ascontiguousarray(returns.to_numpy(dtype=float)[: fold.last_row + 1])
-    teaching, stopping = label_rows(len(values), fold.validation_start, options.windows)
+    returns: pd.DataFrame,
+    fold: TrainingFold,
+    options: ShrinkageTraining,
+    seed: int,
+    source: str,
+    checkpoints: Path | None,
+) -> tuple[Bundle, tuple[History, ...], str]:
+    values = np.ascontiguousarray(returns.to_numpy(dtype=float)[fold.first_row : fold.last_row + 1])
+    teaching, stopping = label_rows(len(values), fold.validation_start - fold.first_row, options.windows)
     validation = draw_windows(
         values,
         stopping,
@@ -218,7 +306,9 @@ def _train(
         options=options.windows,
         rng=np.random.default_rng([seed, fold.last_row]),
     )
-    states, histories = [], []
+    states: list[dict[str, NDArray[Any]]] = []
+    histories: list[History] = []
+    loop, memory = options.loop, ""
     center = scale = torch.empty(0)
     for member in range(options.n_members):  # every member draws its own windows
         rng = np.random.default_rng([seed, fold.last_row, member])
@@ -230,10 +320,32 @@ def _train(
             len(SPECTRUM_FEATURES), n_targets=N_TARGETS, **_network_arguments(options.network)
         )
         network.initialise(generator)
-        histories.append(
-            fit_network(
-                network, train, validation, center=center, scale=scale, options=options.loop, generator=generator
-            )
+        loss = shrinkage_loss(center=center, scale=scale, leverage_penalty=options.leverage_penalty)
+        if member == 0:  # the last window is one of the largest
+            plan = plan_memory(network, train.take, loss, n_members=1, batch_size=loop.batch_size, row=len(train) - 1)
+            memory = plan.describe()
+            loop = loop.model_copy(update={"accumulate": max(loop.accumulate, plan.accumulate)})
+        store = None
+        if checkpoints is not None:
+            identity = {
+                "task": "shrinkage/dense",
+                "training": options.model_dump(mode="json"),
+                "rows": [fold.first_row, fold.validation_start, fold.last_row],
+                "data": source,
+                "seed": seed,
+                "member": member,
+            }
+            store = CheckpointStore(checkpoints / short_date(fold.through) / f"member-{member}", identity=identity)
+        histories += fit(
+            [network],
+            train,
+            loss,
+            validation=validation,
+            options=loop,
+            store=store,
+            seed=int(rng.integers(2**62)),
+            rules=[ParameterRule("^gains$", rate=options.network.gain_rate, decay=False)],
+            project=_project,
         )
         states.append({name: tensor.numpy() for name, tensor in network.state_dict().items()})
     tensors = {name: np.stack([state[name] for state in states]) for name in states[0]}
@@ -248,16 +360,21 @@ def _train(
         details={
             "seed": seed,
             "data_fingerprint": source,
-            "first_row": returns.index[0].isoformat(),
+            "first_row": returns.index[fold.first_row].isoformat(),
             "n_assets": int(returns.shape[1]),
             "horizon": options.windows.horizon,
             "lookback_range": [options.windows.min_lookback, options.windows.max_lookback],
             "best_epochs": [history.best_epoch for history in histories],
-            "epochs": [[asdict(record) for record in history.epochs] for history in histories],
+            "losses": [[(r.train["total"], r.validation["total"]) for r in history.epochs] for history in histories],
             "training": options.model_dump(mode="json"),
         },
     )
-    return bundle, tuple(histories)
+    return bundle, tuple(histories), memory
+
+
+def _project(group: Group) -> None:
+    """Return the gains of target weights and volatility blend to [0, 1]."""
+    group.view("gains")[:, 1:].clamp_(0.0, 1.0)
 
 
 def _scaler(windows: WindowSet) -> tuple[torch.Tensor, torch.Tensor]:
@@ -274,6 +391,7 @@ def train_series(
     options: ShrinkageTraining,
     seed: int,
     source: str = "",
+    checkpoints: Path | None = None,
     n_jobs: int = 1,
     on_done: Callable[[], None] | None = None,
 ) -> list[TrainedFold | FailedFold]:
@@ -281,15 +399,20 @@ def train_series(
 
     A fold that fails with one of our errors is a recorded result.
     """
-    tasks = [(returns.iloc[: fold.last_row + 1], fold, options, seed, source) for fold in folds]
+    tasks = [(returns.iloc[: fold.last_row + 1], fold, options, seed, source, checkpoints) for fold in folds]
     return run_tasks(_train_or_record, tasks, n_jobs=n_jobs, on_done=on_done)
 
 
 def _train_or_record(
-    returns: pd.DataFrame, fold: TrainingFold, options: ShrinkageTraining, seed: int, source: str
+    returns: pd.DataFrame,
+    fold: TrainingFold,
+    options: ShrinkageTraining,
+    seed: int,
+    source: str,
+    checkpoints: Path | None,
 ) -> TrainedFold | FailedFold:
     try:
-        return train_shrinkage(returns, fold, options=options, seed=seed, source=source)
+        return train_shrinkage(returns, fold, options=options, seed=seed, source=source, checkpoints=checkpoints)
     except EigenfolioError as error:
         return FailedFold(fold, f"{type(error).__name__}: {error}")
 

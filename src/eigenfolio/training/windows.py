@@ -8,7 +8,6 @@ the evaluation), so that training does not learn from survivors alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,18 +101,15 @@ class WindowSet:
         """All features, (n_windows, n_features), group after group."""
         return torch.cat([group.features for group in self.groups])
 
-    def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[list[WindowGroup]]:
-        """Shuffle once and yield batches; each is a list of groups of equal universe size."""
-        sizes = [len(group) for group in self.groups]
-        starts = np.cumsum([0, *sizes])
-        order = torch.randperm(int(starts[-1]), generator=generator)
-        for chosen in order.split(batch_size):
-            batch = []
-            for group, start, size in zip(self.groups, starts[:-1], sizes, strict=True):
-                rows = chosen[(chosen >= start) & (chosen < start + size)] - int(start)
-                if len(rows):
-                    batch.append(group.take(rows))
-            yield batch
+    def take(self, rows: Tensor) -> list[WindowGroup]:
+        """Windows of these row numbers, as groups of equal universe size."""
+        batch, start = [], 0
+        for group in self.groups:
+            mine = rows[(rows >= start) & (rows < start + len(group))] - start
+            if len(mine):
+                batch.append(group.take(mine))
+            start += len(group)
+        return batch
 
 
 def label_rows(n_rows: int, validation_start: int, options: WindowOptions) -> tuple[range, range]:

@@ -4,5 +4,6 @@ Dates, files and feature names stop before this room; importing it imports torch
 """
 
 from eigenfolio.models.networks.dense import DenseShrinkageNetwork, ShrinkageOutput
+from eigenfolio.models.networks.dropout import SeededDropout
 
-__all__ = ["DenseShrinkageNetwork", "ShrinkageOutput"]
+__all__ = ["DenseShrinkageNetwork", "SeededDropout", "ShrinkageOutput"]

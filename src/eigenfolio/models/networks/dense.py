@@ -8,8 +8,8 @@ Glorot-initialised output layer. The outputs bend a closed form instead of repla
     volatility blend  beta  = g_3 sigmoid(h_5)                           in [0, 1] while 0 <= g_3 <= 1
 
 h are the outputs of the last layer and g three learned gains that start at zero, so that an untrained network
-is exactly its closed form although every layer is initialised as usual. `project_gains` returns g_2 and g_3
-to [0, 1] after an optimiser step.
+is exactly its closed form although every layer is initialised as usual. Training returns g_2 and g_3 to [0, 1]
+after every step.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from eigenfolio.models.networks.dropout import SeededDropout
 
 __all__ = ["DenseShrinkageNetwork", "ShrinkageOutput"]
 
@@ -42,7 +44,7 @@ class _Block(nn.Module):
         self.dense = nn.Linear(n_inputs, n_units)
         self.norm = nn.BatchNorm1d(n_units)
         self.shortcut = nn.Linear(n_inputs, n_units, bias=False) if shortcut else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = SeededDropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         y = nn.functional.leaky_relu(self.norm(self.dense(x)), NEGATIVE_SLOPE)
@@ -86,7 +88,7 @@ class DenseShrinkageNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.n_targets = n_targets
-        self.input_dropout = nn.Dropout(input_dropout)
+        self.input_dropout = SeededDropout(input_dropout)
         widths = [n_features, *hidden_sizes]
         last = len(hidden_sizes) - 1
         self.blocks = nn.ModuleList(
@@ -97,7 +99,7 @@ class DenseShrinkageNetwork(nn.Module):
         self.gains = nn.Parameter(torch.zeros(3))
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw He (hidden) and Glorot-uniform (output) weights from `generator`; biases and gains become zero."""
+        """Draw He (hidden) and Glorot-uniform (output) weights and dropout seeds; biases and gains become zero."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 if module is self.output:
@@ -108,12 +110,10 @@ class DenseShrinkageNetwork(nn.Module):
                     )
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+            elif isinstance(module, SeededDropout):
+                module.seed.fill_(int(torch.randint(2**62, (1,), generator=generator)))
+                module.calls.zero_()
         nn.init.zeros_(self.gains)
-
-    def project_gains(self) -> None:
-        """Return the gains of target weights and volatility blend to [0, 1]."""
-        with torch.no_grad():
-            self.gains[1:].clamp_(0.0, 1.0)
 
     def forward(self, features: Tensor, classical_logit: Tensor) -> ShrinkageOutput:
         """Map features (batch, n_features) and logit intensities (batch,) to the three outputs."""
