@@ -152,6 +152,7 @@ def train(
     kind: KindOption = None,
     seed: SeedOption = None,
     jobs: JobsOption = -1,
+    devices: Annotated[int, typer.Option("--devices", min=1, help="Processes that train each fold together.")] = 1,
     dry_run: DryRunOption = False,
     sample: SampleOption = None,
     as_json: JsonOption = False,
@@ -167,7 +168,7 @@ def train(
         _rehearse(settings, _context(out, jobs), dry_run=dry_run, share=sample, as_json=as_json)
         return
     with _progress(quiet=as_json) as progress:
-        outcome = pipeline.train(settings, _context(out, jobs), progress=progress)
+        outcome = pipeline.train(settings, _context(out, jobs), devices=devices, progress=progress)
     if as_json:
         print(json.dumps(outcome.to_dict(), indent=2, allow_nan=False))
         return

@@ -46,8 +46,8 @@ def command(folder, out, *more):
     ]  # fmt: skip
 
 
-def trained(folder, out):
-    done = subprocess.run(command(folder, out), cwd=folder, capture_output=True, text=True, check=False)
+def trained(folder, out, *more):
+    done = subprocess.run(command(folder, out, *more), cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -86,6 +86,14 @@ def test_killed_and_started_again_it_comes_to_the_same_bits(folder):
     assert killed
     resumed = trained(folder, "killed")
     assert [trial["digest"] for trial in resumed["trials"]] == digests
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_fold_to_nearly_the_losses_of_one(folder):
+    alone, together = trained(folder, "alone"), trained(folder, "together", "--devices", "2")
+    for one, two in zip(alone["trials"], together["trials"], strict=True):
+        # every process normalises over its own half of each batch
+        assert two["validation_losses"] == pytest.approx(one["validation_losses"], abs=0.02)
 
 
 def test_a_monthly_source_calendar_serves_96_or_108_months():

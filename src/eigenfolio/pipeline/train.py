@@ -44,13 +44,15 @@ class TrainOutcome:
         return {"folder": str(self.folder), "sentences": list(self.sentences), "trials": list(self.trials)}
 
 
-def train(config: TrainOptions, context: RunContext, *, progress: Progress) -> TrainOutcome:
+def train(config: TrainOptions, context: RunContext, *, devices: int = 1, progress: Progress) -> TrainOutcome:
     """Plan the folds, train each, and write the dated series of bundles.
 
     Parameters
     ----------
     config : TrainOptions
     context : RunContext
+    devices : int
+        Processes that train each fold together, one per device of this machine.
     progress : Progress
 
     Raises
@@ -81,6 +83,7 @@ def train(config: TrainOptions, context: RunContext, *, progress: Progress) -> T
             seed=config.seed,
             source=prepared.panel.fingerprint,
             checkpoints=work,
+            devices=devices,
             n_jobs=context.n_jobs,
             on_done=step,
         )

@@ -138,26 +138,46 @@ def launch(function: Callable[..., Result], *args: Any, devices: int, accelerato
             f"devices={devices} on {kind} needs {backend}, which this torch ({torch.__version__}) lacks; use devices=1"
         )
     with tempfile.TemporaryDirectory(prefix="eigenfolio-") as folder:
+        answers = torch.multiprocessing.get_context("spawn").SimpleQueue()  # results stay in memory
+        group = torch.multiprocessing.start_processes(
+            _work,
+            (answers, Path(folder), kind, devices, function, args),
+            nprocs=devices,
+            start_method="spawn",
+            join=False,
+        )
+        found: list[tuple[str, Any]] = []
         try:
-            torch.multiprocessing.start_processes(
-                _work, (Path(folder), kind, devices, function, args), nprocs=devices, start_method="spawn"
-            )
+            while not group.join(timeout=0.05):
+                found += _waiting(answers)
         except ProcessException as failure:
-            for path in sorted(Path(folder).glob("error_*.pickle")):
-                raise pickle.loads(path.read_bytes()) from failure
+            for kind_of_answer, value in found + _waiting(answers):
+                if kind_of_answer == "error":
+                    raise value from failure
             raise
-        return pickle.loads((Path(folder) / "result.pickle").read_bytes())
+        found += _waiting(answers)
+        return next(value for kind_of_answer, value in found if kind_of_answer == "result")
+
+
+def _waiting(answers: Any) -> list[tuple[str, Any]]:
+    """Answers that lie in the queue."""
+    found = []
+    while not answers.empty():
+        kind, value = answers.get()
+        found.append((kind, pickle.loads(value)))  # bytes of our own process group, never a file
+    return found
 
 
 def _work(
     rank: int,
+    answers: Any,
     folder: Path,
     kind: Literal["cpu", "cuda"],
     devices: int,
     function: Callable[..., Any],
     args: tuple[Any, ...],
 ) -> None:
-    """One process of a group. Results go through files: a pipe would fill before the parent reads it."""
+    """One process of a group; the parent empties the queue of answers while it waits."""
     with _one_thread():
         if kind == "cuda":
             torch.cuda.set_device(rank)
@@ -172,10 +192,10 @@ def _work(
         try:
             result = function(make_fabric(kind, devices), *args)
         except EigenfolioError as error:
-            (folder / f"error_{rank}.pickle").write_bytes(pickle.dumps(error))
+            answers.put(("error", pickle.dumps(error)))
             raise
         if rank == 0:
-            (folder / "result.pickle").write_bytes(pickle.dumps(result))
+            answers.put(("result", pickle.dumps(result)))
         distributed.barrier()  # nobody leaves while another still waits for an answer
         distributed.destroy_process_group()
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -26,12 +26,16 @@ from eigenfolio.features import SPECTRUM_FEATURES
 from eigenfolio.learned.window import N_TARGETS
 from eigenfolio.models.networks.dense import DenseShrinkageNetwork
 from eigenfolio.parallel import run_tasks
+from eigenfolio.training.devices import launch
 from eigenfolio.training.group import Group
 from eigenfolio.training.loop import History, LoopOptions, fit
 from eigenfolio.training.losses import shrinkage_loss
 from eigenfolio.training.memory import plan_memory
 from eigenfolio.training.optimisers import ParameterRule
 from eigenfolio.training.windows import WindowOptions, WindowSet, draw_windows, label_rows
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 __all__ = [
     "DenseOptions",
@@ -252,6 +256,7 @@ def train_shrinkage(
     seed: int,
     source: str = "",
     checkpoints: Path | None = None,
+    fabric: Fabric | None = None,
 ) -> TrainedFold:
     """Train one bundle.
 
@@ -267,6 +272,8 @@ def train_shrinkage(
         Fingerprint of the data, kept in the bundle.
     checkpoints : Path, optional
         Folder for checkpoints; a training that was cut off goes on from there to the same bits.
+    fabric : lightning_fabric.Fabric, optional
+        Device and processes, see `eigenfolio.training.devices`; the CPU of this process without it.
 
     Returns
     -------
@@ -283,7 +290,7 @@ def train_shrinkage(
     torch.set_num_threads(1)
     try:
         with torch.random.fork_rng(devices=[]):  # layers draw their first weights from the global state
-            bundle, histories, memory = _train(returns, fold, options, seed, source, checkpoints)
+            bundle, histories, memory = _train(returns, fold, options, seed, source, checkpoints, fabric)
     finally:
         torch.set_num_threads(threads)
     return TrainedFold(fold, bundle, histories, time.perf_counter() - begun, memory)
@@ -296,7 +303,9 @@ def _train(
     seed: int,
     source: str,
     checkpoints: Path | None,
+    fabric: Fabric | None,
 ) -> tuple[Bundle, tuple[History, ...], str]:
+    device = torch.device("cpu") if fabric is None else fabric.device
     values = np.ascontiguousarray(returns.to_numpy(dtype=float)[fold.first_row : fold.last_row + 1])
     teaching, stopping = label_rows(len(values), fold.validation_start - fold.first_row, options.windows)
     validation = draw_windows(
@@ -305,7 +314,7 @@ def _train(
         options.windows.n_validation_windows,
         options=options.windows,
         rng=np.random.default_rng([seed, fold.last_row]),
-    )
+    ).to(device)
     states: list[dict[str, NDArray[Any]]] = []
     histories: list[History] = []
     loop, memory = options.loop, ""
@@ -315,14 +324,17 @@ def _train(
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         train = draw_windows(values, teaching, options.windows.n_windows, options=options.windows, rng=rng)
         if member == 0:
-            center, scale = _scaler(train)
+            center, scale = (part.to(device) for part in _scaler(train))
+        train = train.to(device)
         network = DenseShrinkageNetwork(
             len(SPECTRUM_FEATURES), n_targets=N_TARGETS, **_network_arguments(options.network)
         )
         network.initialise(generator)
         loss = shrinkage_loss(center=center, scale=scale, leverage_penalty=options.leverage_penalty)
         if member == 0:  # the last window is one of the largest
-            plan = plan_memory(network, train.take, loss, n_members=1, batch_size=loop.batch_size, row=len(train) - 1)
+            plan = plan_memory(
+                network, train.take, loss, n_members=1, batch_size=loop.batch_size, row=len(train) - 1, device=device
+            )
             memory = plan.describe()
             loop = loop.model_copy(update={"accumulate": max(loop.accumulate, plan.accumulate)})
         store = None
@@ -343,13 +355,14 @@ def _train(
             validation=validation,
             options=loop,
             store=store,
+            fabric=fabric,
             seed=int(rng.integers(2**62)),
             rules=[ParameterRule("^gains$", rate=options.network.gain_rate, decay=False)],
             project=_project,
         )
-        states.append({name: tensor.numpy() for name, tensor in network.state_dict().items()})
+        states.append({name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()})
     tensors = {name: np.stack([state[name] for state in states]) for name in states[0]}
-    tensors |= {"feature_center": center.numpy(), "feature_scale": scale.numpy()}
+    tensors |= {"feature_center": center.cpu().numpy(), "feature_scale": scale.cpu().numpy()}
     bundle = Bundle(
         family="shrinkage",
         network="dense",
@@ -392,15 +405,42 @@ def train_series(
     seed: int,
     source: str = "",
     checkpoints: Path | None = None,
+    devices: int = 1,
     n_jobs: int = 1,
     on_done: Callable[[], None] | None = None,
 ) -> list[TrainedFold | FailedFold]:
     """Train every fold, in parallel over folds; the result does not depend on the number of workers.
 
-    A fold that fails with one of our errors is a recorded result.
+    With several `devices` the folds follow each other, and each is trained by that many processes together. A fold
+    that fails with one of our errors is a recorded result.
     """
+    if devices > 1:
+        outcomes = []
+        for fold in folds:
+            seen = returns.iloc[: fold.last_row + 1]
+            outcomes.append(launch(_train_on_devices, seen, fold, options, seed, source, checkpoints, devices=devices))
+            if on_done is not None:
+                on_done()
+        return outcomes
     tasks = [(returns.iloc[: fold.last_row + 1], fold, options, seed, source, checkpoints) for fold in folds]
     return run_tasks(_train_or_record, tasks, n_jobs=n_jobs, on_done=on_done)
+
+
+def _train_on_devices(
+    fabric: Fabric,
+    returns: pd.DataFrame,
+    fold: TrainingFold,
+    options: ShrinkageTraining,
+    seed: int,
+    source: str,
+    checkpoints: Path | None,
+) -> TrainedFold | FailedFold:
+    try:
+        return train_shrinkage(
+            returns, fold, options=options, seed=seed, source=source, checkpoints=checkpoints, fabric=fabric
+        )
+    except EigenfolioError as error:
+        return FailedFold(fold, f"{type(error).__name__}: {error}")
 
 
 def _train_or_record(

@@ -83,9 +83,13 @@ class WindowGroup:
     def __len__(self) -> int:
         return len(self.features)
 
+    def to(self, device: torch.device) -> WindowGroup:
+        """The same windows on a device."""
+        return WindowGroup(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
     def take(self, rows: Tensor) -> WindowGroup:
         """Select windows by position."""
-        return WindowGroup(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+        return WindowGroup(*(getattr(self, name)[rows.to(self.features.device)] for name in self.__dataclass_fields__))
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,10 @@ class WindowSet:
 
     def __len__(self) -> int:
         return sum(len(group) for group in self.groups)
+
+    def to(self, device: torch.device) -> WindowSet:
+        """The same windows on a device."""
+        return WindowSet(tuple(group.to(device) for group in self.groups))
 
     def features(self) -> Tensor:
         """All features, (n_windows, n_features), group after group."""
