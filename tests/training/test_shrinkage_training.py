@@ -196,3 +196,18 @@ def test_a_table_with_too_few_complete_windows_says_so():
     outcome = train_series(X, [fold_of(X)], options=SMALL, seed=1)[0]
     assert isinstance(outcome, FailedFold)
     assert "DataError" in outcome.error
+
+
+def test_checkpoints_hold_the_last_the_best_and_every_kth_epoch(tmp_path):
+    X = market()
+    options = SMALL.model_copy(update={"n_members": 1, "keep_every": 2})
+    fold = fold_of(X)
+    plain = train_shrinkage(X, fold, options=options, seed=1)
+    kept = train_shrinkage(X, fold, options=options, seed=1, checkpoints=tmp_path)
+    (place,) = tmp_path.glob("*/member-0")
+    names = {path.name for path in place.iterdir()}
+    assert {"last.safetensors", "best.safetensors", "epoch_0002.safetensors", "epoch_0004.safetensors"} <= names
+    assert "metrics.jsonl" in names
+    assert kept.bundle.digest == plain.bundle.digest
+    resumed = train_shrinkage(X, fold, options=options, seed=1, checkpoints=tmp_path)
+    assert resumed.bundle.digest == plain.bundle.digest

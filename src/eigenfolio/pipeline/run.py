@@ -166,7 +166,7 @@ def run(config: RunOptions, context: RunContext, *, progress: Progress) -> Outco
         learned_model=LEARNED,
         champion=CHAMPION,
         sealed=_sealed_sentence(returns, n_open, config.sealed_share),
-        learned=judgement.result.diagnostics[LEARNED].drop(columns="closed_form_shrinkage"),
+        learned=judgement.result.diagnostics[LEARNED].drop(columns=["closed_form_shrinkage", "lifted_eigenvalues"]),
         closed_form_intensity=judgement.result.diagnostics[LEARNED]["closed_form_shrinkage"].rename(CLOSED_FORM_START),
         **training_content(good),
         spectrum=spectrum,

@@ -108,6 +108,8 @@ class ShrinkageTraining(BaseModel):
         Networks trained per bundle, each with its own seed and windows; the estimator averages their answers.
     leverage_penalty : float
         Weight of the log gross exposure in the loss.
+    keep_every : int
+        Epochs between the checkpoints that are kept beside the last and the best while `train` works; 0 keeps none.
     schedule, windows, network, loop : mapping
         Options of the parts.
     """
@@ -116,6 +118,7 @@ class ShrinkageTraining(BaseModel):
 
     n_members: int = Field(default=5, ge=1)
     leverage_penalty: float = Field(default=0.1, ge=0.0)
+    keep_every: int = Field(default=5, ge=0)
     schedule: ScheduleOptions = ScheduleOptions()
     windows: WindowOptions = WindowOptions()
     network: DenseOptions = DenseOptions()
@@ -347,7 +350,8 @@ def _train(
                 "seed": seed,
                 "member": member,
             }
-            store = CheckpointStore(checkpoints / short_date(fold.through) / f"member-{member}", identity=identity)
+            place = checkpoints / short_date(fold.through) / f"member-{member}"
+            store = CheckpointStore(place, identity=identity, keep_every=options.keep_every)
         histories += fit(
             [network],
             train,
