@@ -152,7 +152,9 @@ def train(
     kind: KindOption = None,
     seed: SeedOption = None,
     jobs: JobsOption = -1,
-    devices: Annotated[int, typer.Option("--devices", min=1, help="Processes that train each fold together.")] = 1,
+    devices: Annotated[
+        int | None, typer.Option("--devices", min=1, help="Processes that train each fold together.")
+    ] = None,
     dry_run: DryRunOption = False,
     sample: SampleOption = None,
     as_json: JsonOption = False,
@@ -163,12 +165,14 @@ def train(
 
     if model != "shrinkage":
         raise ParameterError(f"model must be shrinkage, got {model!r}")
-    settings = load_train_config(config, preset=preset, seed=seed, fold=fold, data=_data_keys(data, kind))
+    settings = load_train_config(
+        config, preset=preset, seed=seed, fold=fold, devices=devices, data=_data_keys(data, kind)
+    )
     if dry_run or sample is not None:
         _rehearse(settings, _context(out, jobs), dry_run=dry_run, share=sample, as_json=as_json)
         return
     with _progress(quiet=as_json) as progress:
-        outcome = pipeline.train(settings, _context(out, jobs), devices=devices, progress=progress)
+        outcome = pipeline.train(settings, _context(out, jobs), progress=progress)
     if as_json:
         print(json.dumps(outcome.to_dict(), indent=2, allow_nan=False))
         return

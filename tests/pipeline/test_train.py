@@ -96,6 +96,32 @@ def test_two_processes_train_a_fold_to_nearly_the_losses_of_one(folder):
         assert two["validation_losses"] == pytest.approx(one["validation_losses"], abs=0.02)
 
 
+def test_a_training_is_repeated_bit_for_bit(folder):
+    said = trained(folder, "whole")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "eigenfolio",
+            "runs",
+            "reproduce",
+            "latest",
+            "--out",
+            "whole",
+            "--anyway",
+            "--jobs",
+            "1",
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "bundles/shrinkage/dense/2013-12-31" in done.stdout
+    assert said["trials"][0]["digest"][:12] in done.stdout
+
+
 def test_a_monthly_source_calendar_serves_96_or_108_months():
     index = pd.bdate_range("2013-01-01", "2024-12-30")
     folds, months = plan_rolling(index, "36m/12m/12m", n_rows=len(index))

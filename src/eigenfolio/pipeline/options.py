@@ -68,6 +68,8 @@ class TrainOptions(BaseModel):
         Share of the rows, at the end, that training does not look at.
     fold : str or None
         Rolling spans such as "36m/12m/12m"; None trains on all rows so far, by `training.schedule`.
+    devices : int
+        Processes that train each fold together, one per device of this machine.
     data, training : mapping
         Options of the rooms.
     """
@@ -78,5 +80,6 @@ class TrainOptions(BaseModel):
     seed: int = Field(default=42, ge=0)
     sealed_share: float = Field(default=0.2, ge=0.0, lt=0.9)
     fold: str | None = None
+    devices: int = Field(default=1, ge=1)
     data: DataOptions = DataOptions()
     training: ShrinkageTraining = ShrinkageTraining()

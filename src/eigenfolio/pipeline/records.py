@@ -31,9 +31,10 @@ from eigenfolio.errors import ArtifactError, EigenfolioError
 from eigenfolio.pipeline.compare import compare_covariance
 from eigenfolio.pipeline.judge import Progress
 from eigenfolio.pipeline.models import CHAMPION
-from eigenfolio.pipeline.options import CompareOptions, RunOptions
+from eigenfolio.pipeline.options import CompareOptions, RunOptions, TrainOptions
 from eigenfolio.pipeline.prepare import prepare
 from eigenfolio.pipeline.run import Outcome, RunContext, flatten, run
+from eigenfolio.pipeline.train import TrainOutcome, train
 
 __all__ = [
     "JOBS",
@@ -51,9 +52,10 @@ __all__ = [
     "reproductions",
 ]
 
-JOBS: dict[str, tuple[type[CompareOptions], Callable[..., Outcome]]] = {
+JOBS: dict[str, tuple[type[CompareOptions] | type[TrainOptions], Callable[..., Outcome | TrainOutcome]]] = {
     "run": (RunOptions, run),
     "compare-covariance": (CompareOptions, compare_covariance),
+    "train": (TrainOptions, train),
 }
 """Options and function of every kind of run that can be repeated."""
 
@@ -453,7 +455,7 @@ def _check_versions(recorded: Mapping[str, str], now: Mapping[str, str]) -> Chec
     return Check(_VERSIONS, False, "; ".join(told))
 
 
-def _check_data(record: RunRecord, settings: CompareOptions) -> Check:
+def _check_data(record: RunRecord, settings: CompareOptions | TrainOptions) -> Check:
     path = settings.data.path
     try:
         found = prepare(settings.data).panel.fingerprint
@@ -467,7 +469,7 @@ def _check_data(record: RunRecord, settings: CompareOptions) -> Check:
     return Check(_DATA, True, f"{path}, fingerprint {found[:12]}")
 
 
-def _job(record: RunRecord) -> tuple[CompareOptions, Callable[..., Outcome]]:
+def _job(record: RunRecord) -> tuple[CompareOptions | TrainOptions, Callable[..., Outcome | TrainOutcome]]:
     if record.kind not in JOBS:
         raise ArtifactError(
             f"{record.identifier} is of kind {record.kind!r}; what can be repeated is {', '.join(JOBS)}"

@@ -44,15 +44,13 @@ class TrainOutcome:
         return {"folder": str(self.folder), "sentences": list(self.sentences), "trials": list(self.trials)}
 
 
-def train(config: TrainOptions, context: RunContext, *, devices: int = 1, progress: Progress) -> TrainOutcome:
+def train(config: TrainOptions, context: RunContext, *, progress: Progress) -> TrainOutcome:
     """Plan the folds, train each, and write the dated series of bundles.
 
     Parameters
     ----------
     config : TrainOptions
     context : RunContext
-    devices : int
-        Processes that train each fold together, one per device of this machine.
     progress : Progress
 
     Raises
@@ -83,7 +81,7 @@ def train(config: TrainOptions, context: RunContext, *, devices: int = 1, progre
             seed=config.seed,
             source=prepared.panel.fingerprint,
             checkpoints=work,
-            devices=devices,
+            devices=config.devices,
             n_jobs=context.n_jobs,
             on_done=step,
         )
