@@ -422,16 +422,16 @@ def train_series(
         outcomes = []
         for fold in folds:
             seen = returns.iloc[: fold.last_row + 1]
-            outcomes.append(launch(_train_on_devices, seen, fold, options, seed, source, checkpoints, devices=devices))
+            outcomes.append(launch(_train_or_record, seen, fold, options, seed, source, checkpoints, devices=devices))
             if on_done is not None:
                 on_done()
         return outcomes
-    tasks = [(returns.iloc[: fold.last_row + 1], fold, options, seed, source, checkpoints) for fold in folds]
+    tasks = [(None, returns.iloc[: fold.last_row + 1], fold, options, seed, source, checkpoints) for fold in folds]
     return run_tasks(_train_or_record, tasks, n_jobs=n_jobs, on_done=on_done)
 
 
-def _train_on_devices(
-    fabric: Fabric,
+def _train_or_record(
+    fabric: Fabric | None,
     returns: pd.DataFrame,
     fold: TrainingFold,
     options: ShrinkageTraining,
@@ -443,20 +443,6 @@ def _train_on_devices(
         return train_shrinkage(
             returns, fold, options=options, seed=seed, source=source, checkpoints=checkpoints, fabric=fabric
         )
-    except EigenfolioError as error:
-        return FailedFold(fold, f"{type(error).__name__}: {error}")
-
-
-def _train_or_record(
-    returns: pd.DataFrame,
-    fold: TrainingFold,
-    options: ShrinkageTraining,
-    seed: int,
-    source: str,
-    checkpoints: Path | None,
-) -> TrainedFold | FailedFold:
-    try:
-        return train_shrinkage(returns, fold, options=options, seed=seed, source=source, checkpoints=checkpoints)
     except EigenfolioError as error:
         return FailedFold(fold, f"{type(error).__name__}: {error}")
 
