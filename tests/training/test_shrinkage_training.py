@@ -204,7 +204,7 @@ def test_checkpoints_hold_the_last_the_best_and_every_kth_epoch(tmp_path):
     fold = fold_of(X)
     plain = train_shrinkage(X, fold, options=options, seed=1)
     kept = train_shrinkage(X, fold, options=options, seed=1, checkpoints=tmp_path)
-    (place,) = tmp_path.glob("*/member-0")
+    (place,) = tmp_path.glob("*")
     names = {path.name for path in place.iterdir()}
     assert {"last.safetensors", "best.safetensors", "epoch_0002.safetensors", "epoch_0004.safetensors"} <= names
     assert "metrics.jsonl" in names

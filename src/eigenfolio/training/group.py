@@ -1,9 +1,10 @@
 """Networks of one shape, trained side by side with their parameters in one flat tensor.
 
-A single network is a group of one and is called as it is; several are called together through `torch.func`
-(stacked parameters, `vmap`), on the same batch. Either way the outputs carry a leading axis of members and the
-parameters and gradients of all members are slices of two flat tensors, so that an optimiser step is a handful of
-large operations whatever the number of layers and members.
+A single network is a group of one and is called as it is; several are called together on the same batch, with
+stacked parameters: as batched layers (`eigenfolio.training.stacked`) where the network is made of such, through
+`torch.func.vmap` otherwise. Either way the outputs carry a leading axis of members and the parameters and gradients
+of all members are slices of two flat tensors, so that an optimiser step is a handful of large operations whatever
+the number of layers and members.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.func import vmap
 from torch.utils._pytree import tree_map
 
 from eigenfolio.errors import ParameterError
+from eigenfolio.training.stacked import is_stackable, stack_layers
 
 __all__ = ["Group"]
 
@@ -79,6 +81,10 @@ class Group:
             }
             self._template = copy.deepcopy(self.networks[0]).to("meta")
             self._slots = _free_slots(self._template, self.networks[0])
+            self._batched = is_stackable(self._template)
+            if self._batched:
+                stack_layers(self._template)
+                self._fill(self.parameters, self.buffers)
 
     def view(self, name: str, flat: Tensor | None = None) -> Tensor:
         """Slice of a flat tensor that belongs to a parameter, shape (n_members, *shape)."""
@@ -89,13 +95,18 @@ class Group:
         """Outputs of all members for the same inputs, each with a leading axis of members."""
         if self.n_members == 1:
             return tree_map(lambda output: output[None], self.networks[0](*inputs))
+        if self._batched:
+            return self._template(*(x.expand(self.n_members, *x.shape) for x in inputs))
         in_dims = (0, 0, *(None for _ in inputs))
         return vmap(self._functional, in_dims=in_dims, randomness="different")(self.parameters, self.buffers, *inputs)
 
     def _functional(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], *inputs: Tensor) -> Any:
+        self._fill(parameters, buffers)
+        return self._template(*inputs)
+
+    def _fill(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
         for attributes, key, name in self._slots:
             attributes[key] = parameters[name] if name in parameters else buffers[name]
-        return self._template(*inputs)
 
     def train(self, mode: bool) -> None:
         """Switch between training and evaluation."""

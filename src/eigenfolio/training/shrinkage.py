@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from eigenfolio.artifacts import Bundle, CheckpointStore, short_date
@@ -105,7 +104,7 @@ class ShrinkageTraining(BaseModel):
     Parameters
     ----------
     n_members : int
-        Networks trained per bundle, each with its own seed and windows; the estimator averages their answers.
+        Networks trained side by side per bundle, each from its own start; the estimator averages their answers.
     leverage_penalty : float
         Weight of the log gross exposure in the loss.
     keep_every : int
@@ -318,53 +317,50 @@ def _train(
         options=options.windows,
         rng=np.random.default_rng([seed, fold.last_row]),
     ).to(device)
-    states: list[dict[str, NDArray[Any]]] = []
-    histories: list[History] = []
-    loop, memory = options.loop, ""
-    center = scale = torch.empty(0)
-    for member in range(options.n_members):  # every member draws its own windows
-        rng = np.random.default_rng([seed, fold.last_row, member])
-        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        train = draw_windows(values, teaching, options.windows.n_windows, options=options.windows, rng=rng)
-        if member == 0:
-            center, scale = (part.to(device) for part in _scaler(train))
-        train = train.to(device)
+    rng = np.random.default_rng([seed, fold.last_row, 0])
+    train = draw_windows(values, teaching, options.windows.n_windows, options=options.windows, rng=rng).to(device)
+    center, scale = (part.to(device) for part in _scaler(train))
+    networks = []
+    for _ in range(options.n_members):
         network = DenseShrinkageNetwork(
             len(SPECTRUM_FEATURES), n_targets=N_TARGETS, **_network_arguments(options.network)
         )
-        network.initialise(generator)
-        loss = shrinkage_loss(center=center, scale=scale, leverage_penalty=options.leverage_penalty)
-        if member == 0:  # the last window is one of the largest
-            plan = plan_memory(
-                network, train.take, loss, n_members=1, batch_size=loop.batch_size, row=len(train) - 1, device=device
-            )
-            memory = plan.describe()
-            loop = loop.model_copy(update={"accumulate": max(loop.accumulate, plan.accumulate)})
-        store = None
-        if checkpoints is not None:
-            identity = {
-                "task": "shrinkage/dense",
-                "training": options.model_dump(mode="json"),
-                "rows": [fold.first_row, fold.validation_start, fold.last_row],
-                "data": source,
-                "seed": seed,
-                "member": member,
-            }
-            place = checkpoints / short_date(fold.through) / f"member-{member}"
-            store = CheckpointStore(place, identity=identity, keep_every=options.keep_every)
-        histories += fit(
-            [network],
-            train,
-            loss,
-            validation=validation,
-            options=loop,
-            store=store,
-            fabric=fabric,
-            seed=int(rng.integers(2**62)),
-            rules=[ParameterRule("^gains$", rate=options.network.gain_rate, decay=False)],
-            project=_project,
-        )
-        states.append({name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()})
+        network.initialise(torch.Generator().manual_seed(int(rng.integers(2**62))))
+        networks.append(network)
+    loss = shrinkage_loss(center=center, scale=scale, leverage_penalty=options.leverage_penalty)
+    plan = plan_memory(  # the last window is one of the largest
+        networks[0],
+        train.take,
+        loss,
+        n_members=options.n_members,
+        batch_size=options.loop.batch_size,
+        row=len(train) - 1,
+        device=device,
+    )
+    store = None
+    if checkpoints is not None:
+        identity = {
+            "task": "shrinkage/dense",
+            "training": options.model_dump(mode="json"),
+            "rows": [fold.first_row, fold.validation_start, fold.last_row],
+            "data": source,
+            "seed": seed,
+        }
+        place = checkpoints / short_date(fold.through)
+        store = CheckpointStore(place, identity=identity, keep_every=options.keep_every)
+    histories = fit(
+        networks,
+        train,
+        loss,
+        validation=validation,
+        options=options.loop.model_copy(update={"accumulate": max(options.loop.accumulate, plan.accumulate)}),
+        store=store,
+        fabric=fabric,
+        seed=int(rng.integers(2**62)),
+        rules=[ParameterRule("^gains$", rate=options.network.gain_rate, decay=False)],
+        project=_project,
+    )
+    states = [{name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()} for network in networks]
     tensors = {name: np.stack([state[name] for state in states]) for name in states[0]}
     tensors |= {"feature_center": center.cpu().numpy(), "feature_scale": scale.cpu().numpy()}
     bundle = Bundle(
@@ -386,7 +382,7 @@ def _train(
             "training": options.model_dump(mode="json"),
         },
     )
-    return bundle, tuple(histories), memory
+    return bundle, tuple(histories), plan.describe()
 
 
 def _project(group: Group) -> None:

@@ -39,6 +39,8 @@ class ShrinkageOutput(NamedTuple):
 class _Block(nn.Module):
     """Dense - BatchNorm - LeakyReLU, plus a linear shortcut from the block's input where there is one to keep."""
 
+    members_first = True
+
     def __init__(self, n_inputs: int, n_units: int, *, dropout: float, shortcut: bool) -> None:
         super().__init__()
         self.dense = nn.Linear(n_inputs, n_units)
@@ -76,6 +78,8 @@ class DenseShrinkageNetwork(nn.Module):
     >>> output.intensity.tolist() == torch.sigmoid(torch.tensor([0.0, -1.0])).tolist()
     True
     """
+
+    members_first = True  # `forward` takes leading axes as they come
 
     def __init__(
         self,
@@ -120,11 +124,12 @@ class DenseShrinkageNetwork(nn.Module):
         x = self.input_dropout(features)
         for block in self.blocks:
             x = block(x)
-        heads = self.output(x)  # (batch, 2 + n_targets)
-        intensity = torch.sigmoid(classical_logit + self.gains[0] * heads[:, 0])
+        heads = self.output(x)  # (..., batch, 2 + n_targets)
+        opening, choosing, mixing = self.gains.unsqueeze(-2).split(1, dim=-1)  # each (..., 1, 1)
+        intensity = torch.sigmoid(classical_logit + opening[..., 0] * heads[..., 0])
         first = torch.zeros(self.n_targets, dtype=heads.dtype, device=heads.device)
         first[0] = 1.0
-        simplex = torch.softmax(heads[:, 1 : 1 + self.n_targets], dim=1)
-        target_weights = first + self.gains[1] * (simplex - first)
-        volatility_blend = self.gains[2] * torch.sigmoid(heads[:, -1])
+        simplex = torch.softmax(heads[..., 1 : 1 + self.n_targets], dim=-1)
+        target_weights = first + choosing * (simplex - first)
+        volatility_blend = mixing[..., 0] * torch.sigmoid(heads[..., -1])
         return ShrinkageOutput(intensity, target_weights, volatility_blend)

@@ -6,6 +6,8 @@ alone or in a group, in one process or after a restart, and nothing is drawn fro
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -59,8 +61,10 @@ class SeededDropout(nn.Module):
         if not self.training or self.rate == 0.0:
             return x
         self.calls.add_(1)
-        index = torch.arange(x.numel(), dtype=torch.int64, device=x.device).view(x.shape)
-        state = index * _MIX_1 + (self.seed * _MIX_2 + self.calls * _MIX_3)
+        own = x.shape[self.seed.ndim :]  # a group's layer has a seed for each member, and members come first
+        index = torch.arange(math.prod(own), dtype=torch.int64, device=x.device).view(own)
+        key = self.seed * _MIX_2 + self.calls * _MIX_3
+        state = index * _MIX_1 + key.view(*key.shape, *(1 for _ in own))
         state = (state ^ (state >> 30)) * _MIX_2
         state = (state ^ (state >> 27)) * _MIX_3
         kept = ((state >> 33) & (_BITS - 1)) >= int(self.rate * _BITS)
