@@ -1,12 +1,19 @@
 """Work spread over processes: same result for any number of workers, one BLAS thread in each.
 
+A worker of this machine ends soon after the process that started it: were that one killed, a worker that went on would
+still write files when the job is started again.
+
 BLAS threads that spin against each other are the largest slowdown of all on a shared machine, so
 every worker, and the single process when there is no pool, runs its linear algebra on one thread.
 """
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import joblib
@@ -17,9 +24,24 @@ __all__ = ["run_tasks"]
 Result = TypeVar("Result")
 
 
-def _on_one_thread(function: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
+def _on_one_thread(function: Callable[..., Result], arguments: tuple[Any, ...], parent: int) -> Result:
+    _do_not_outlive(parent)
     with threadpool_limits(limits=1):
         return function(*arguments)
+
+
+@lru_cache
+def _do_not_outlive(parent: int) -> None:
+    """End this process when `parent`, the one that started it, is gone; nothing where it is not our parent."""
+    if os.getpid() == parent or os.getppid() != parent:
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def run_tasks(
@@ -55,7 +77,7 @@ def run_tasks(
     calls: Sequence[tuple[Any, ...]] = list(tasks)
     parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator")
     results = []
-    for result in parallel(joblib.delayed(_on_one_thread)(function, call) for call in calls):
+    for result in parallel(joblib.delayed(_on_one_thread)(function, call, os.getpid()) for call in calls):
         results.append(result)
         if on_done is not None:
             on_done()

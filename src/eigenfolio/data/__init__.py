@@ -3,6 +3,7 @@ universe and splits. Nothing here knows a model.
 """
 
 from eigenfolio.data.archive import archive_panel, load_archive, read_manifest
+from eigenfolio.data.bars import dollar_bars, tick_bars, time_bars, volume_bars
 from eigenfolio.data.calendar import (
     CoverageRule,
     Decision,
@@ -14,6 +15,7 @@ from eigenfolio.data.calendar import (
 from eigenfolio.data.checks import check_panel
 from eigenfolio.data.cleaning import clean_panel, prepare_panel
 from eigenfolio.data.findings import CleaningReport, DataReport, Finding
+from eigenfolio.data.order_books import OrderBook, read_lobster, read_order_book
 from eigenfolio.data.readers import Tables, guess_kind, read_panel, read_tables
 from eigenfolio.data.splits import (
     Fold,
@@ -33,23 +35,30 @@ __all__ = [
     "Finding",
     "Fold",
     "Membership",
+    "OrderBook",
     "Seal",
     "Tables",
     "archive_panel",
     "check_panel",
     "clean_panel",
+    "dollar_bars",
     "eligible_assets",
     "guess_kind",
     "load_archive",
     "plan_decisions",
     "prepare_panel",
     "purge_overlaps",
+    "read_lobster",
     "read_manifest",
+    "read_order_book",
     "read_panel",
     "read_tables",
     "regime_coverage",
     "rolling_folds",
     "seal",
+    "tick_bars",
+    "time_bars",
     "time_split",
     "universe_calendar",
+    "volume_bars",
 ]

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import re
 import warnings
 import zlib
@@ -48,6 +49,7 @@ SectorSource = pd.Series | Mapping[str, str] | str | Path
 
 MIN_ASSETS = 2
 MIN_ROWS = 30
+SYNTHETIC_FORMAT = "eigenfolio synthetic data"
 
 _VALUE_NAMES = ("prices", "adj_close", "close", "returns")
 _DATE_COLUMNS = ("date", "datetime", "timestamp", "time", "time_utc", "day")
@@ -316,11 +318,22 @@ def guess_kind(values: pd.DataFrame) -> tuple[Literal["prices", "returns"] | Non
 
 
 def _archive(source: object) -> Panel | None:
-    if isinstance(source, str | Path) and (Path(source) / "manifest.json").is_file():
+    if not isinstance(source, str | Path):
+        return None
+    if (Path(source) / "manifest.json").is_file() and not _is_synthetic(Path(source)):
         from eigenfolio.data.archive import load_archive
 
         return load_archive(source)
     return None
+
+
+def _is_synthetic(folder: Path) -> bool:
+    """Whether a manifest is that of `eigenfolio data synth`, whose folder is read like any other."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("format") == SYNTHETIC_FORMAT
 
 
 # ---------------------------------------------------------------------------- files

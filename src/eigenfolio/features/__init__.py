@@ -3,6 +3,88 @@
 Completed windows of returns enter; ordered, named, unit-free numbers leave, valid for any universe size.
 """
 
+from eigenfolio.features.correlation import CORRELATION_FEATURES, correlation_features
+from eigenfolio.features.events import EVENT_FEATURES, EVENT_KINDS, check_events, event_features, read_events
+from eigenfolio.features.microstructure import (
+    BAR_FEATURES,
+    ORDER_BOOK_FEATURES,
+    bar_features,
+    order_book_feature_names,
+    order_book_features,
+)
+from eigenfolio.features.preprocessing import (
+    PreprocessingOptions,
+    PreprocessingState,
+    feature_pipeline,
+    pipeline_from_state,
+    preprocessing_state,
+)
+from eigenfolio.features.regime import REGIME_FEATURES, regime_features
+from eigenfolio.features.regimes import REGIMES, market_regimes
+from eigenfolio.features.seasonality import SEASONALITY_FEATURES, market_holidays, seasonality_features
 from eigenfolio.features.spectrum import SPECTRUM_FEATURES, spectrum_features
+from eigenfolio.features.table import FAMILIES, FeatureTable, feature_table
+from eigenfolio.features.temporal import TEMPORAL_FEATURES, GarchFit, fit_garch, hurst_exponent, temporal_features
+from eigenfolio.features.transformers import (
+    Clamp,
+    Compressor,
+    CovarianceProjection,
+    CSMedianImputer,
+    ExpandingRank,
+    ExpandingScaler,
+    FittedRank,
+    ForwardFill,
+    ImportanceSelector,
+    KnownFeatures,
+    MissingColumns,
+    Winsoriser,
+)
 
-__all__ = ["SPECTRUM_FEATURES", "spectrum_features"]
+__all__ = [
+    "BAR_FEATURES",
+    "CORRELATION_FEATURES",
+    "EVENT_FEATURES",
+    "EVENT_KINDS",
+    "FAMILIES",
+    "ORDER_BOOK_FEATURES",
+    "REGIMES",
+    "REGIME_FEATURES",
+    "SEASONALITY_FEATURES",
+    "SPECTRUM_FEATURES",
+    "TEMPORAL_FEATURES",
+    "CSMedianImputer",
+    "Clamp",
+    "Compressor",
+    "CovarianceProjection",
+    "ExpandingRank",
+    "ExpandingScaler",
+    "FeatureTable",
+    "FittedRank",
+    "ForwardFill",
+    "GarchFit",
+    "ImportanceSelector",
+    "KnownFeatures",
+    "MissingColumns",
+    "PreprocessingOptions",
+    "PreprocessingState",
+    "Winsoriser",
+    "bar_features",
+    "check_events",
+    "correlation_features",
+    "event_features",
+    "feature_pipeline",
+    "feature_table",
+    "fit_garch",
+    "hurst_exponent",
+    "market_holidays",
+    "market_regimes",
+    "order_book_feature_names",
+    "order_book_features",
+    "pipeline_from_state",
+    "preprocessing_state",
+    "read_events",
+    "regime_features",
+    "seasonality_features",
+    "spectrum_features",
+    "temporal_features",
+]

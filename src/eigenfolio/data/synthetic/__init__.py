@@ -1,5 +1,118 @@
 """Panels with a known truth. Sizes and a seed enter; a panel and the truth it was drawn from leave."""
 
-from eigenfolio.data.synthetic.markets import SyntheticMarket, factor_market
+from eigenfolio.data.synthetic.dynamics import (
+    AsymmetricJumps,
+    DynamicCorrelation,
+    Dynamics,
+    Garch,
+    Normal,
+    RegimeSwitching,
+    Student,
+    StudentCopula,
+    copula_correlation,
+    draw_market,
+)
+from eigenfolio.data.synthetic.frictions import delistings, holidays, late_listings, quiet_names, twins
+from eigenfolio.data.synthetic.markets import (
+    ConstantCovariance,
+    CovariancePath,
+    SyntheticMarket,
+    factor_market,
+    market_from_returns,
+)
+from eigenfolio.data.synthetic.oracles import (
+    oracle_covariance,
+    oracle_eigenvalues,
+    oracle_intensity,
+    oracle_minimum_variance,
+    oracle_target_weights,
+    oracle_weights,
+)
+from eigenfolio.data.synthetic.order_books import BOOK_COLUMNS, BookScore, SyntheticBook, order_book
+from eigenfolio.data.synthetic.perturbation import (
+    crisis_covariance,
+    inject_crisis,
+    noisy_correlation,
+    perturb_market,
+    perturbed_eigenvalues,
+)
+from eigenfolio.data.synthetic.populations import (
+    Population,
+    block_covariance,
+    factor_covariance,
+    ledoit_wolf_spectrum,
+    spiked_covariance,
+    stressed_population,
+)
+from eigenfolio.data.synthetic.problems import (
+    PROBLEM_KINDS,
+    CovarianceProblem,
+    covariance_problem,
+    covariance_problems,
+)
+from eigenfolio.data.synthetic.resampling import bootstrap_market, bootstrap_rows, row_weights
+from eigenfolio.data.synthetic.signals import (
+    PlantedMarket,
+    SignalScore,
+    lead_lag_market,
+    momentum_market,
+    null_market,
+    regime_momentum_market,
+)
 
-__all__ = ["SyntheticMarket", "factor_market"]
+__all__ = [
+    "BOOK_COLUMNS",
+    "PROBLEM_KINDS",
+    "AsymmetricJumps",
+    "BookScore",
+    "ConstantCovariance",
+    "CovariancePath",
+    "CovarianceProblem",
+    "DynamicCorrelation",
+    "Dynamics",
+    "Garch",
+    "Normal",
+    "PlantedMarket",
+    "Population",
+    "RegimeSwitching",
+    "SignalScore",
+    "Student",
+    "StudentCopula",
+    "SyntheticBook",
+    "SyntheticMarket",
+    "block_covariance",
+    "bootstrap_market",
+    "bootstrap_rows",
+    "copula_correlation",
+    "covariance_problem",
+    "covariance_problems",
+    "crisis_covariance",
+    "delistings",
+    "draw_market",
+    "factor_covariance",
+    "factor_market",
+    "holidays",
+    "inject_crisis",
+    "late_listings",
+    "lead_lag_market",
+    "ledoit_wolf_spectrum",
+    "market_from_returns",
+    "momentum_market",
+    "noisy_correlation",
+    "null_market",
+    "oracle_covariance",
+    "oracle_eigenvalues",
+    "oracle_intensity",
+    "oracle_minimum_variance",
+    "oracle_target_weights",
+    "oracle_weights",
+    "order_book",
+    "perturb_market",
+    "perturbed_eigenvalues",
+    "quiet_names",
+    "regime_momentum_market",
+    "row_weights",
+    "spiked_covariance",
+    "stressed_population",
+    "twins",
+]

@@ -1,0 +1,41 @@
+"""Work over processes: ordered, and nobody outlives the process that asked for it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from eigenfolio.parallel import run_tasks
+
+CODE = """
+import sys, time
+from pathlib import Path
+from eigenfolio.parallel import run_tasks
+
+def beat(folder, number):
+    while True:
+        (Path(folder) / str(number)).write_text(str(time.time()))
+        time.sleep(0.05)
+
+run_tasks(beat, [(sys.argv[1], 0), (sys.argv[1], 1)], n_jobs=2)
+"""
+
+
+def test_results_keep_the_order_of_the_tasks_for_any_number_of_workers():
+    tasks = [(number, 3) for number in range(7)]
+    assert run_tasks(pow, tasks, n_jobs=2) == run_tasks(pow, tasks) == [number**3 for number in range(7)]
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    parent = subprocess.Popen([sys.executable, "-c", CODE, str(tmp_path)], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    time.sleep(1.0)
+    last = [path.read_text() for path in tmp_path.iterdir()]
+    assert len(last) == 2
+    time.sleep(0.5)
+    assert [path.read_text() for path in tmp_path.iterdir()] == last
