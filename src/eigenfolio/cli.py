@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from eigenfolio.pipeline import Outcome, RunContext, RunOptions, TrainOptions
+    from eigenfolio.pipeline.describe import Description
     from eigenfolio.pipeline.records import Registry, Reproduction, RunComparison, RunEntry
+    from eigenfolio.training.live import LiveTraining
 
 __all__ = ["app", "main"]
 
@@ -39,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(help="Check, describe and archive a panel.", no_args_is_help=True)
+data_app = typer.Typer(help="Check, describe, archive and draw panels.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 runs_app = typer.Typer(help="List, show, compare and reproduce recorded runs.", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
@@ -71,6 +73,10 @@ SampleOption = Annotated[
     typer.Option("--sample", help="Rehearse every stage on this share of the rows, and write a validation report."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+TensorBoardOption = Annotated[
+    bool, typer.Option("--tensorboard", help="Copy the metrics to OUT/tensorboard (extra: tensorboard).")
+]
+MLflowOption = Annotated[bool, typer.Option("--mlflow", help="Copy the run to MLflow (extra: mlflow).")]
 
 
 SHOWN = {
@@ -93,7 +99,7 @@ def main() -> None:
     except UsageTrouble as error:
         raise SystemExit(_complain(f"{' '.join(error.format_message().split())} (see eigenfolio --help)", 2)) from None
     except (KeyboardInterrupt, typer.Abort):
-        raise SystemExit(_complain("stopped; nothing was written", 130)) from None
+        raise SystemExit(_complain("stopped; no run was written", 130)) from None
 
 
 def _complain(message: str, status: int) -> int:
@@ -124,18 +130,22 @@ def run(
     jobs: JobsOption = -1,
     dry_run: DryRunOption = False,
     sample: SampleOption = None,
+    tensorboard: TensorBoardOption = False,
+    mlflow: MLflowOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a learned model on a panel, judge it out of sample, and write one HTML report."""
     from eigenfolio import pipeline
     from eigenfolio.config import load_config
 
-    settings = load_config(config, preset=preset, seed=seed, data=_data_keys(data, kind))
+    tracking = _tracking_keys(tensorboard, mlflow)
+    settings = load_config(config, preset=preset, seed=seed, data=_data_keys(data, kind), tracking=tracking)
     if dry_run or sample is not None:
         _rehearse(settings, _context(out, jobs), dry_run=dry_run, share=sample, as_json=as_json)
         return
-    with _progress(quiet=as_json) as progress:
-        outcome = pipeline.run(settings, _context(out, jobs), progress=progress)
+    live = _live(settings, quiet=as_json)
+    with _progress(quiet=as_json, below=live) as progress:
+        outcome = pipeline.run(settings, _context(out, jobs, on_epoch=live), progress=progress)
     _show(outcome, as_json=as_json)
 
 
@@ -157,6 +167,8 @@ def train(
     ] = None,
     dry_run: DryRunOption = False,
     sample: SampleOption = None,
+    tensorboard: TensorBoardOption = False,
+    mlflow: MLflowOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train one model family into dated bundles; stopped at any moment, the same command goes on."""
@@ -165,14 +177,16 @@ def train(
 
     if model != "shrinkage":
         raise ParameterError(f"model must be shrinkage, got {model!r}")
+    tracking = _tracking_keys(tensorboard, mlflow)
     settings = load_train_config(
-        config, preset=preset, seed=seed, fold=fold, devices=devices, data=_data_keys(data, kind)
+        config, preset=preset, seed=seed, fold=fold, devices=devices, data=_data_keys(data, kind), tracking=tracking
     )
     if dry_run or sample is not None:
         _rehearse(settings, _context(out, jobs), dry_run=dry_run, share=sample, as_json=as_json)
         return
-    with _progress(quiet=as_json) as progress:
-        outcome = pipeline.train(settings, _context(out, jobs), progress=progress)
+    live = _live(settings, quiet=as_json)
+    with _progress(quiet=as_json, below=live) as progress:
+        outcome = pipeline.train(settings, _context(out, jobs, on_epoch=live), progress=progress)
     if as_json:
         print(json.dumps(outcome.to_dict(), indent=2, allow_nan=False))
         return
@@ -225,7 +239,12 @@ def _data_keys(path: str | None, kind: str | None) -> dict[str, str] | None:
     return {name: value for name, value in given.items() if value is not None} or None
 
 
-def _context(out: Path, jobs: int) -> RunContext:
+def _tracking_keys(tensorboard: bool, mlflow: bool) -> dict[str, bool] | None:
+    given = {"tensorboard": tensorboard, "mlflow": mlflow}
+    return {name: True for name, value in given.items() if value} or None
+
+
+def _context(out: Path, jobs: int, *, on_epoch: LiveTraining | None = None) -> RunContext:
     """What a job may know of the world outside: when, where, by which command, of which commit."""
     from eigenfolio.pipeline import RunContext
 
@@ -237,7 +256,17 @@ def _context(out: Path, jobs: int) -> RunContext:
         command=shlex.join(["eigenfolio", *sys.argv[1:]]),
         git_commit=_git_commit(),
         n_jobs=os.cpu_count() or 1 if jobs == -1 else jobs,
+        on_epoch=on_epoch,
     )
+
+
+def _live(settings: RunOptions | TrainOptions, *, quiet: bool) -> LiveTraining | None:
+    """Newest epoch of every bundle in training, for a terminal; None elsewhere."""
+    if quiet or not sys.stderr.isatty():
+        return None
+    from eigenfolio.training.live import LiveTraining
+
+    return LiveTraining(settings.training.n_members, settings.training.loop)
 
 
 def _git_commit() -> str | None:
@@ -258,8 +287,8 @@ def _git_commit() -> str | None:
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[str, int], Any]]:
-    """Progress bars with an estimate on the terminal, one per stage; silent for machine output."""
+def _progress(*, quiet: bool, below: LiveTraining | None = None) -> Iterator[Callable[[str, int], Any]]:
+    """Progress bars with an estimate on the terminal, one per stage, and what goes below; silent for machine output."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.progress import TimeRemainingColumn as Remaining
@@ -272,7 +301,14 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[str, int], Any]]:
         TextColumn("left"),
         Remaining(),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=quiet or not sys.stderr.isatty()) as bars:
+
+    class Bars(Progress):
+        def get_renderables(self) -> Iterator[Any]:
+            yield from super().get_renderables()
+            if below is not None and below.rows:
+                yield below
+
+    with Bars(*columns, console=Console(stderr=True), disable=quiet or not sys.stderr.isatty()) as bars:
 
         @contextmanager
         def stage(name: str, total: int) -> Iterator[Callable[[], None]]:
@@ -297,6 +333,8 @@ def _show(outcome: Outcome, *, as_json: bool) -> None:
     for book in dict.fromkeys(outcome.performance["book"]):
         rows = outcome.performance[outcome.performance["book"] == book]
         console.print(_performance_table(rows, str(book)))
+    for note in outcome.notes:
+        console.print(note, style="yellow", highlight=False, markup=False, soft_wrap=True)
     console.print(f"Report: {outcome.folder / 'report.html'}", highlight=False, soft_wrap=True)
 
 
@@ -329,29 +367,86 @@ def data_check(panel: PanelArgument, kind: KindOption = None, as_json: JsonOptio
 
 
 @data_app.command("describe")
-def data_describe(panel: PanelArgument, kind: KindOption = None, as_json: JsonOption = False) -> None:
-    """Summarise a panel: dates, assets, coverage, volatility, universe by year."""
-    from eigenfolio.pipeline.prepare import describe
+def data_describe(
+    panel: PanelArgument,
+    kind: KindOption = None,
+    features: Annotated[
+        bool, typer.Option("--features/--no-features", help="Compute the features of the market over time.")
+    ] = True,
+    events: Annotated[
+        Path | None, typer.Option("--events", help="Your events: CSV or Parquet with date, name, announced, kind.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="New folder for describe.html (the picture) and features.parquet.")
+    ] = None,
+    jobs: JobsOption = -1,
+    as_json: JsonOption = False,
+) -> None:
+    """Summarise a panel: dates, assets, coverage, universe by year, and where every feature stands in its own past."""
+    from eigenfolio.artifacts.runs import check_writable
+    from eigenfolio.pipeline.describe import describe_panel
 
-    summary = describe(panel, kind=kind)
+    if jobs != -1 and jobs < 1:
+        raise ParameterError(f"--jobs must be -1 (every core) or at least 1, got {jobs}")
+    if out is not None:
+        if out.exists():
+            raise ArtifactError(f"{out} exists already; choose another place or remove it")
+        check_writable(out)
+    with _progress(quiet=as_json) as progress:
+        told = describe_panel(panel, kind=kind, features=features, events=events, n_jobs=jobs, progress=progress)
+    written = None if out is None else told.write(out)
     if as_json:
-        print(json.dumps(summary, indent=2, allow_nan=False))
-        return
+        print(json.dumps(told.to_dict(), indent=2, allow_nan=False))
+    else:
+        _show_description(told, written)
+
+
+def _show_description(told: Description, written: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from eigenfolio.pipeline.describe import CALENDAR
+
     console = Console()
     table = Table(show_header=False)
-    for name, value in summary.items():
+    for name, value in told.summary.items():
         if name != "by_year":
             table.add_row(name.replace("_", " "), str(value))
     console.print(table)
     years = Table(title="by year", title_justify="left")
-    for name in summary["by_year"][0]:
+    for name in told.summary["by_year"][0]:
         years.add_column(name.replace("_", " "), justify="right")
-    for row in summary["by_year"]:
+    for row in told.summary["by_year"]:
         years.add_row(*(str(value) for value in row.values()))
     console.print(years)
+    if told.table is not None:
+        summary = told.table.summary()
+        for family in told.table.families:
+            judged = family not in CALENDAR
+            console.print(_feature_lines(family, summary[summary["family"] == family], judged=judged))
+        console.print("percentile: of the latest value among all of its own; missing: share of the rows", style="dim")
+    for sentence in told.sentences():
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    if written is not None:
+        console.print(f"Page: {written}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _feature_lines(family: str, lines: pd.DataFrame, *, judged: bool) -> Any:
+    """Where the features of one family stand; if judged, bold in the lowest and highest 5 % of their own past."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=family, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table.add_column("feature", no_wrap=True, min_width=36)
+    for heading in ("latest", "percentile", "missing"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, latest, place, missing in zip(*(lines[c].tolist() for c in lines.columns[1:]), strict=True):
+        known = latest == latest
+        style = "bold" if known and judged and min(place, 1 - place) <= 0.05 else ""
+        cells = (f"{latest:.3f}", Text(f"{100 * place:.0f}", style=style)) if known else ("-", "-")
+        table.add_row(name, *cells, f"{missing:.0%}")
+    return table
 
 
 @data_app.command("archive")
@@ -371,6 +466,54 @@ def data_archive(
         print(json.dumps(manifest, indent=2, allow_nan=False))
     else:
         print(f"{out}: version {manifest['version']}, fingerprint {manifest['fingerprint']}")
+
+
+@data_app.command("synth")
+def data_synth(
+    kind: Annotated[str, typer.Argument(help="One of the kinds above.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="New or empty folder for the data and their truth.")],
+    assets: Annotated[int | None, typer.Option("--assets", help="Assets. Default: the kind's.")] = None,
+    rows: Annotated[int | None, typer.Option("--rows", help="Returns or snapshots. Default: the kind's.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Same kind, sizes and seed: same bits.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw data with a known truth; what was planted and what an oracle scores is in their manifest.
+
+    \b
+    factor           three factors, dispersed betas and volatilities, normal rows
+    spiked           a few large eigenvalues over a flat remainder
+    block            groups with one correlation within and another between
+    ledoit-wolf      eigenvalues 1, 3 and 10 for 20, 40 and 40 % of them
+    student          factor covariance, multivariate Student rows
+    jumps            asymmetric jumps, common and own
+    garch            GARCH(1,1) volatilities, constant correlations
+    dcc              GARCH volatilities, dynamic correlations
+    regimes          Markov switching between a calm and a stressed covariance
+    copula           Student copula, joint tail events
+    bootstrap        blocks of real rows (embedded S&P 500 stocks)
+    drift            correlations and eigenvalues that change halfway
+    crisis           a tenth of the rows with higher volatilities and correlations
+    listings         late listings, delistings and holidays
+    quiet            names that go quiet and then jump, like merger targets
+    twins            share classes and funds that nearly copy other assets
+    null             nothing can be predicted, factor covariance
+    null-real        nothing can be predicted, real rows with random signs
+    momentum         past 21 own returns predict the next, IC 0.05
+    lead-lag         returns lead others along a known graph, IC 0.05
+    regime-momentum  momentum whose sign a slow regime flips, IC 0.05
+    book-null        ten-level order book that says nothing
+    book-imbalance   ten-level order book whose imbalance leads the mid, IC 0.1
+    """
+    from eigenfolio.pipeline.synthesise import synthesise
+
+    manifest = synthesise(kind, out, n_assets=assets, n_rows=rows, seed=seed)
+    if as_json:
+        print(json.dumps(manifest, indent=2, allow_nan=False))
+        return
+    size = f"{manifest['n_rows']:,} rows" + (f" x {manifest['n_assets']} assets" if "n_assets" in manifest else "")
+    print(f"{out}: {kind}, {size}, seed {seed}, fingerprint {manifest['fingerprint']}")
+    for name, value in manifest["oracle_score"].items():
+        print(f"    {name.replace('_', ' ')}: {'unknown' if value is None else f'{value:.4g}'}")
 
 
 def _show_findings(summary: str, rows: list[dict[str, Any]]) -> None:
@@ -476,6 +619,7 @@ def _show_run(entry: RunEntry, bundles: list[dict[str, str]], repeated: list[dic
     from rich.console import Console
 
     from eigenfolio.pipeline.run import flatten
+    from eigenfolio.training.budgets import duration
 
     console, record = Console(), entry.record
     facts = {
@@ -498,6 +642,11 @@ def _show_run(entry: RunEntry, bundles: list[dict[str, str]], repeated: list[dic
     title = f"Trials: {len(trained)} trained, {len(record.trials) - len(trained)} judged (model and book)"
     told = [(t["model"], t["through"], t["status"], t.get("error", t.get("best_epochs"))) for t in trained]
     console.print(_plain_table(title, ("model", "through", "status", "best epochs, or error"), told) if told else title)
+    if record.budgets:
+        times = [
+            (row["fold"], duration(row["seconds"]), duration(row["budget"]), row["status"]) for row in record.budgets
+        ]
+        console.print(_plain_table("Time of training", ("through", "took", "budget", "status"), times))
     kept = [(b["family"], b["network"], b["trained_through"], b["digest"][:12], b["status"]) for b in bundles]
     if kept:
         console.print(_plain_table("Bundles", ("family", "network", "trained through", "digest", "status"), kept))

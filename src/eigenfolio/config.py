@@ -138,7 +138,8 @@ def _first_trouble(kind: type[BaseModel], error: ValidationError) -> str:
             hint = f"known keys there: {', '.join(known)}"
         return f"configuration key {name!r} is unknown; {hint}"
     message = trouble["msg"].removeprefix("Value error, ")
-    return f"configuration key {name!r}: {message}, got {trouble['input']!r}"
+    group = isinstance(trouble["input"], dict | BaseModel)  # the message names what is wrong inside
+    return f"configuration key {name!r}: {message}" + ("" if group else f", got {trouble['input']!r}")
 
 
 def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:

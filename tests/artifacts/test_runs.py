@@ -22,6 +22,7 @@ RECORD = RunRecord(
     status="complete",
     metrics={"loss": 0.5},
     trials=[{"kind": "training"}],
+    budgets=[{"fold": "2013-12-31", "seconds": 1.5}],
 )
 
 

@@ -67,6 +67,8 @@ class RunRecord:
         Numbers that the report shows, JSON-able.
     trials : sequence of mapping
         One entry for every model that was trained or judged.
+    budgets : sequence of mapping
+        What every fold took, and all together, against what they may take.
     """
 
     identifier: str
@@ -81,6 +83,7 @@ class RunRecord:
     status: str
     metrics: Mapping[str, Any] = field(default_factory=dict)
     trials: Sequence[Mapping[str, Any]] = ()
+    budgets: Sequence[Mapping[str, Any]] = ()
 
 
 def run_identifier(started: datetime, content: str) -> str:

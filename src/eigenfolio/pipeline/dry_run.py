@@ -22,13 +22,13 @@ from eigenfolio.pipeline.judge import Plan, plan_evaluation
 from eigenfolio.pipeline.models import LEARNED, classical_models
 from eigenfolio.pipeline.options import RunOptions, TrainOptions
 from eigenfolio.pipeline.prepare import Prepared, prepare
+from eigenfolio.pipeline.training_tables import MODEL
 from eigenfolio.training import TrainingFold, plan_rolling, plan_training
-from eigenfolio.training.budgets import BudgetRow, Budgets, check_budget, duration
+from eigenfolio.training.budgets import BudgetRow, check_budget, duration
 from eigenfolio.training.probe import probe_shrinkage
+from eigenfolio.training.tracking import check_tracking
 
 __all__ = ["MODEL", "DryRun", "FoldPlan", "dry_run", "models_of", "n_open_rows", "plan_of"]
-
-MODEL = "shrinkage/dense"
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class DryRun:
         return {**asdict(self), "total_seconds": self.total_seconds, "estimated": True}
 
 
-def dry_run(config: RunOptions | TrainOptions, *, n_jobs: int = 1, budgets: Budgets | None = None) -> DryRun:
+def dry_run(config: RunOptions | TrainOptions, *, n_jobs: int = 1) -> DryRun:
     """Read and check the data, plan folds and decisions, and measure a few steps. Nothing is trained or written.
 
     Parameters
@@ -148,8 +148,6 @@ def dry_run(config: RunOptions | TrainOptions, *, n_jobs: int = 1, budgets: Budg
     config : RunOptions or TrainOptions
     n_jobs : int
         Processes of the job.
-    budgets : Budgets, optional
-        The defaults without it.
 
     Returns
     -------
@@ -162,6 +160,7 @@ def dry_run(config: RunOptions | TrainOptions, *, n_jobs: int = 1, budgets: Budg
     ParameterError
         If an option cannot be met.
     """
+    check_tracking(config.tracking)
     prepared = prepare(config.data)
     returns = prepared.panel.returns
     index = pd.DatetimeIndex(returns.index)
@@ -210,7 +209,7 @@ def dry_run(config: RunOptions | TrainOptions, *, n_jobs: int = 1, budgets: Budg
         n_decisions=len(dates),
         n_models=len(models),
         decisions=f"{short_date(dates[0])} to {short_date(dates[-1])}" if dates else "none",
-        budgets=tuple(check_budget(MODEL, dict.fromkeys(names, fold_seconds), budgets=budgets)),
+        budgets=tuple(check_budget(MODEL, dict.fromkeys(names, fold_seconds), budgets=config.budgets)),
         notes=tuple(notes),
     )
 

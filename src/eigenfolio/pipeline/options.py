@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from eigenfolio.data import CoverageRule
 from eigenfolio.pipeline.judge import JudgeOptions
 from eigenfolio.pipeline.prepare import DataOptions
 from eigenfolio.training import ShrinkageTraining
+from eigenfolio.training.budgets import Budgets
+from eigenfolio.training.tracking import TrackingOptions
 
 __all__ = ["CompareOptions", "Preset", "RunOptions", "TrainOptions"]
 
 Preset = Literal["quick", "full"]
+
+RANGES = {"learning_rate": (1e-4, 1e-2), "batch_size": (16, 128)}
+"""What the loop of a shrinkage network may be told; the ranges that its architecture was specified for."""
+
+
+def _within_ranges(training: ShrinkageTraining) -> ShrinkageTraining:
+    for name, (low, high) in RANGES.items():
+        value = getattr(training.loop, name)
+        if not low <= value <= high:
+            raise ValueError(f"loop.{name} must lie in [{low:g}, {high:g}], got {value:g}")
+    return training
+
+
+Training = Annotated[ShrinkageTraining, AfterValidator(_within_ranges)]
 
 
 class CompareOptions(BaseModel):
@@ -48,11 +64,17 @@ class RunOptions(CompareOptions):
         Share of the rows, at the end, that the run does not look at.
     data, universe, training, evaluation : mapping
         Options of the rooms.
+    budgets : mapping
+        Seconds that training may take; what takes longer is recorded so, and not stopped.
+    tracking : mapping
+        Copies of the metrics for TensorBoard and MLflow.
     """
 
     preset: Preset = "quick"
     sealed_share: float = Field(default=0.2, ge=0.0, lt=0.9)
-    training: ShrinkageTraining = ShrinkageTraining()
+    training: Training = ShrinkageTraining()
+    budgets: Budgets = Budgets()
+    tracking: TrackingOptions = TrackingOptions()
 
 
 class TrainOptions(BaseModel):
@@ -72,6 +94,10 @@ class TrainOptions(BaseModel):
         Processes that train each fold together, one per device of this machine.
     data, training : mapping
         Options of the rooms.
+    budgets : mapping
+        Seconds that training may take; what takes longer is recorded so, and not stopped.
+    tracking : mapping
+        Copies of the metrics for TensorBoard and MLflow.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,4 +108,6 @@ class TrainOptions(BaseModel):
     fold: str | None = None
     devices: int = Field(default=1, ge=1)
     data: DataOptions = DataOptions()
-    training: ShrinkageTraining = ShrinkageTraining()
+    training: Training = ShrinkageTraining()
+    budgets: Budgets = Budgets()
+    tracking: TrackingOptions = TrackingOptions()

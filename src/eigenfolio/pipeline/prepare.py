@@ -24,7 +24,7 @@ from eigenfolio.errors import ParameterError
 from eigenfolio.measures import periods_per_year
 from eigenfolio.panel import Panel
 
-__all__ = ["DataOptions", "Prepared", "archive", "describe", "inspect", "prepare"]
+__all__ = ["DataOptions", "Prepared", "archive", "inspect", "kind_of", "prepare", "summarise"]
 
 
 SURVIVORS = (
@@ -100,16 +100,15 @@ def prepare(options: DataOptions) -> Prepared:
 
 def inspect(path: str, *, kind: str | None = None) -> DataReport:
     """Look at everything; where nothing stands in the way, add what cleaning would change."""
-    tables = read_tables(path, kind=_kind(kind))
+    tables = read_tables(path, kind=kind_of(kind))
     report = check_panel(tables)
     if report.status == "error":
         return report
     return report.with_cleaning(clean_panel(tables)[1])
 
 
-def describe(path: str, *, kind: str | None = None) -> dict[str, Any]:
-    """Summarise a panel: extent, coverage, volatility and correlation, as a whole and by year."""
-    panel, _ = prepare_panel(path, kind=_kind(kind))
+def summarise(panel: Panel) -> dict[str, Any]:
+    """Summarise a cleaned panel: extent, coverage, volatility and correlation, as a whole and by year."""
     returns = panel.returns
     active = panel.active_mask.to_numpy()
     gaps = (active & returns.isna().to_numpy()).sum() / active.sum()
@@ -152,7 +151,7 @@ def _one_year(year: int, returns: pd.DataFrame, per_year: float) -> dict[str, An
 
 def archive(path: str, folder: Path, *, version: str, note: str, kind: str | None = None) -> dict[str, Any]:
     """Clean a panel and keep it as an immutable snapshot; returns the manifest."""
-    panel, _ = prepare_panel(path, kind=_kind(kind))
+    panel, _ = prepare_panel(path, kind=kind_of(kind))
     return archive_panel(panel, folder, version=version, note=note)
 
 
@@ -160,7 +159,8 @@ def _percent(value: float) -> str:
     return f"{value:.1%}" if np.isfinite(value) else "-"
 
 
-def _kind(kind: str | None) -> Kind:
+def kind_of(kind: str | None) -> Kind:
+    """Read the option `--kind`; None is "auto"."""
     if kind is None:
         return "auto"
     if kind not in ("prices", "returns"):

@@ -5,7 +5,8 @@ Every kind of job that is not in `JOBS` can be listed, shown and compared, but n
 The registry has a line per run. Its model type is what the run trained (``shrinkage/dense``), or its kind where it
 trained nothing. Its version counts, within a model type and in order of start, the distinct triples of kind, data
 fingerprint and settings: v1 is the first thing that was tried, and doing the same thing again keeps the version. The
-settings leave out ``data.path``, since the fingerprint says what the data are.
+settings leave out ``data.path``, since the fingerprint says what the data are, and what changes no result (budgets,
+tracking).
 
 A repetition checks out nothing. It first verifies the commit of the code, the library versions and the fingerprint of
 the data; then it does the job again in a temporary folder, from the recorded configuration and seed, and compares
@@ -35,6 +36,8 @@ from eigenfolio.pipeline.options import CompareOptions, RunOptions, TrainOptions
 from eigenfolio.pipeline.prepare import prepare
 from eigenfolio.pipeline.run import Outcome, RunContext, flatten, run
 from eigenfolio.pipeline.train import TrainOutcome, train
+from eigenfolio.pipeline.work import INERT
+from eigenfolio.training.tracking import COPIES, TrackingOptions
 
 __all__ = [
     "JOBS",
@@ -476,7 +479,7 @@ def _job(record: RunRecord) -> tuple[CompareOptions | TrainOptions, Callable[...
         )
     options, job = JOBS[record.kind]
     try:
-        return options.model_validate(record.config), job
+        settings = options.model_validate(record.config)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -484,6 +487,9 @@ def _job(record: RunRecord) -> tuple[CompareOptions | TrainOptions, Callable[...
             f"{record.identifier} was told what this version does not understand: {key!r}: {first['msg']}; use the "
             f"commit that made it ({record.git_commit})"
         ) from error
+    if isinstance(settings, (RunOptions, TrainOptions)):  # a repetition is held against its record, not copied
+        settings = settings.model_copy(update={"tracking": TrackingOptions()})
+    return settings, job
 
 
 @dataclass(frozen=True)
@@ -619,6 +625,7 @@ def _folders(out: Path, *, partial: bool = False) -> list[Path]:
         if path.is_dir()
         and path.name != "latest"
         and not path.name.startswith("validation_")  # rehearsals are no runs
+        and path.name not in COPIES
         and (path.name[0] != "." or (partial and path.suffix == ".partial"))
     ]
 
@@ -665,7 +672,8 @@ def _model_type(record: RunRecord) -> str:
 
 def _what_was_done(record: RunRecord) -> str:
     data = {name: value for name, value in _data_options(record).items() if name != "path"}
-    return json.dumps([record.kind, record.data_fingerprint, {**record.config, "data": data}], sort_keys=True)
+    told = {name: value for name, value in record.config.items() if name not in INERT}
+    return json.dumps([record.kind, record.data_fingerprint, {**told, "data": data}], sort_keys=True)
 
 
 def _data_options(record: RunRecord) -> Mapping[str, Any]:

@@ -47,7 +47,7 @@ from eigenfolio.learned import NeuralShrinkage
 from eigenfolio.pipeline.dry_run import MODEL, DryRun, dry_run, models_of, n_open_rows, plan_of
 from eigenfolio.pipeline.judge import Judgement, Progress, judge
 from eigenfolio.pipeline.models import CHAMPION, CLOSED_FORM_START, LEARNED
-from eigenfolio.pipeline.options import RunOptions, TrainOptions
+from eigenfolio.pipeline.options import RANGES, RunOptions, TrainOptions
 from eigenfolio.pipeline.prepare import Prepared, prepare
 from eigenfolio.pipeline.run import RunContext, common_content, flatten, record_of, write_tracks
 from eigenfolio.pipeline.training_tables import save_bundles, training_content, trial_of
@@ -61,6 +61,7 @@ __all__ = ["DryRun", "Rehearsal", "Stage", "check_table", "dry_run", "predict", 
 FORMAT = "eigenfolio-pipeline-validation-1"
 N_DECISIONS = 9  # an interval needs eight windows; one may be spare
 N_WINDOWS, N_VALIDATION_WINDOWS, BATCH_SIZE = 128, 48, 32
+LEAST_BATCH = int(RANGES["batch_size"][0])
 N_MEMBERS, N_EPOCHS, N_BUNDLES = 2, 2, 2
 LEAST_LOOKBACK = 22
 LEAST_ROWS = 20  # decision rows that teach, at least
@@ -331,7 +332,7 @@ def _as_run(config: RunOptions | TrainOptions) -> RunOptions:
     """A training with the default evaluation behind it."""
     if isinstance(config, RunOptions):
         return config
-    kept = {name: getattr(config, name) for name in ("preset", "seed", "sealed_share", "data", "training")}
+    kept = {name: getattr(config, name) for name in ("preset", "seed", "sealed_share", "data", "training", "budgets")}
     return RunOptions(universe=CoverageRule(min_assets=2), **kept)
 
 
@@ -378,7 +379,9 @@ def _scaled(config: RunOptions, index: pd.DatetimeIndex) -> RunOptions | None:
             },
             "loop": {
                 "max_epochs": min(loop.max_epochs, N_EPOCHS),
-                "batch_size": min(loop.batch_size, BATCH_SIZE, max(2, min(windows.n_windows, N_WINDOWS) // 4)),
+                "batch_size": min(
+                    loop.batch_size, BATCH_SIZE, max(LEAST_BATCH, min(windows.n_windows, N_WINDOWS) // 4)
+                ),
             },
         },
         "evaluation": {"lookback": lookback, "n_bootstrap": 1000},

@@ -3,12 +3,13 @@
     data checks -> cleaning -> sealing -> dated training -> walk-forward -> comparison -> report and record
 
 The last rows are sealed before anything else looks at them. Training and evaluation see the rest; every decision
-of the learned model uses the newest bundle that has seen nothing after it.
+of the learned model uses the newest bundle that has seen nothing after it. A run that was stopped at any moment goes on
+from its checkpoints when the same command is given again, to the same bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -35,11 +36,15 @@ from eigenfolio.pipeline.judge import Judgement, Progress, judge, plan_evaluatio
 from eigenfolio.pipeline.models import CHAMPION, CLOSED_FORM_START, LEARNED, classical_models
 from eigenfolio.pipeline.options import CompareOptions, RunOptions
 from eigenfolio.pipeline.prepare import Prepared, prepare
-from eigenfolio.pipeline.training_tables import save_bundles, training_content, trial_of
+from eigenfolio.pipeline.training_tables import budget_rows, budget_warnings, save_bundles, training_content, trial_of
+from eigenfolio.pipeline.work import work_folder
 from eigenfolio.report import ReportContent, write_report
 from eigenfolio.report.content import Tone
 from eigenfolio.training import TrainedFold, plan_training, train_series
+from eigenfolio.training.budgets import BudgetRow
+from eigenfolio.training.follow import Listener, epoch_seconds, followed
 from eigenfolio.training.shrinkage import FailedFold
+from eigenfolio.training.tracking import check_tracking, copies
 
 __all__ = ["Outcome", "RunContext", "run"]
 
@@ -58,6 +63,8 @@ class RunContext:
     git_commit : str or None
     n_jobs : int
         Processes.
+    on_epoch : callable, optional
+        Told of every epoch of every network in training.
     """
 
     folder: Path
@@ -65,16 +72,18 @@ class RunContext:
     command: str
     git_commit: str | None
     n_jobs: int = 1
+    on_epoch: Listener | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where the run is, what follows from it, and its tables."""
+    """Where the run is, what follows from it, its tables, and what else should be known."""
 
     folder: Path
     verdict: tuple[str, ...]
     performance: pd.DataFrame
     comparison: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain JSON-able values."""
@@ -83,6 +92,7 @@ class Outcome:
             "verdict": list(self.verdict),
             "performance": records(self.performance),
             "comparison": records(self.comparison),
+            "notes": list(self.notes),
         }
 
 
@@ -105,10 +115,13 @@ def run(config: RunOptions, context: RunContext, *, progress: Progress) -> Outco
     ------
     DataError
         If the panel cannot carry the job.
+    ParameterError
+        If a copy of the metrics is asked for and cannot be written here.
     ArtifactError
-        If the run cannot be written.
+        If the run cannot be written, checkpoints of another run are in the way, or the same run is under way.
     """
     check_writable(context.folder)
+    check_tracking(config.tracking)
     with progress("Reading and checking", 1) as step:
         prepared = prepare(config.data)
         step()
@@ -126,83 +139,109 @@ def run(config: RunOptions, context: RunContext, *, progress: Progress) -> Outco
         first_row=folds[0].last_row,
         n_rows=n_open,
     )
-    with progress("Training", len(folds)) as step:
-        trained = train_series(
+    settings = config.model_dump(mode="json")
+    with (
+        work_folder(context.folder, "run", settings, prepared.panel.fingerprint, code=context.git_commit) as work,
+        copies(
+            config.tracking,
+            out=context.folder,
+            name=run_identifier(context.started, f"{settings}{prepared.panel.fingerprint}"),
+            settings=flatten(settings),
+            tags=tags_of(config.seed, context, prepared, kind="run"),
+        ) as kept,
+    ):
+        listeners = [listener for listener in (context.on_epoch, kept) if listener]
+        with progress("Training", len(folds)) as step, followed(work, listeners):
+            trained = train_series(
+                open_returns,
+                folds,
+                options=config.training,
+                seed=config.seed,
+                source=prepared.panel.fingerprint,
+                checkpoints=work,
+                n_jobs=context.n_jobs,
+                on_done=step,
+            )
+        good = [outcome for outcome in trained if isinstance(outcome, TrainedFold)]
+        failed = [outcome for outcome in trained if isinstance(outcome, FailedFold)]
+        if not isinstance(trained[0], TrainedFold):
+            raise DataError(f"the first bundle could not be trained: {failed[0].error}")
+        times = budget_rows(trained, config.budgets, epoch_seconds(work))
+        over = budget_warnings(times)
+        series = BundleSeries(tuple(fold.bundle for fold in good))
+        learned = NeuralShrinkage(series, lookback=config.evaluation.lookback)
+        models = {
+            LEARNED: learned,
+            **classical_models(lookback=config.evaluation.lookback, horizon=config.evaluation.horizon),
+        }
+        judgement = judge(
+            models,
             open_returns,
-            folds,
-            options=config.training,
+            plan,
+            reference=LEARNED,
+            options=config.evaluation,
             seed=config.seed,
-            source=prepared.panel.fingerprint,
             n_jobs=context.n_jobs,
-            on_done=step,
+            progress=progress,
         )
-    good = [outcome for outcome in trained if isinstance(outcome, TrainedFold)]
-    failed = [outcome for outcome in trained if isinstance(outcome, FailedFold)]
-    if not isinstance(trained[0], TrainedFold):
-        raise DataError(f"the first bundle could not be trained: {failed[0].error}")
-    series = BundleSeries(tuple(fold.bundle for fold in good))
-    learned = NeuralShrinkage(series, lookback=config.evaluation.lookback)
-    models = {
-        LEARNED: learned,
-        **classical_models(lookback=config.evaluation.lookback, horizon=config.evaluation.horizon),
-    }
-    judgement = judge(
-        models,
-        open_returns,
-        plan,
-        reference=LEARNED,
-        options=config.evaluation,
-        seed=config.seed,
-        n_jobs=context.n_jobs,
-        progress=progress,
-    )
-    sentences = judgement.sentences(champion=CHAMPION, seed=config.seed)
-    spectrum, label, edges = _spectrum(learned, open_returns, judgement)
-    content = ReportContent(
-        title=f"Neural shrinkage on {prepared.name}",
-        subtitle=_subtitle(prepared, config, judgement),
-        verdict=sentences,
-        verdict_tone=tone(judgement.comparison, CHAMPION),
-        learned_model=LEARNED,
-        champion=CHAMPION,
-        sealed=_sealed_sentence(returns, n_open, config.sealed_share),
-        learned=judgement.result.diagnostics[LEARNED].drop(columns=["closed_form_shrinkage", "lifted_eigenvalues"]),
-        closed_form_intensity=judgement.result.diagnostics[LEARNED]["closed_form_shrinkage"].rename(CLOSED_FORM_START),
-        **training_content(good),
-        spectrum=spectrum,
-        spectrum_label=label,
-        spectrum_edges=edges,
-        warnings=[
-            *prepared.warnings,
-            *_range_warning(judgement),
-            *crowding(judgement, config),
-            *failure_sentences(judgement, failed),
-        ],
-        **common_content(prepared, config, context, judgement),
-    )
-    record = record_of(
-        config,
-        context,
-        prepared,
-        judgement,
-        kind="run",
-        failed=bool(failed),
-        trials=[trial_of(outcome) for outcome in trained],
-    )
+        sentences = judgement.sentences(champion=CHAMPION, seed=config.seed)
+        spectrum, label, edges = _spectrum(learned, open_returns, judgement)
+        content = ReportContent(
+            title=f"Neural shrinkage on {prepared.name}",
+            subtitle=_subtitle(prepared, config, judgement),
+            verdict=sentences,
+            verdict_tone=tone(judgement.comparison, CHAMPION),
+            learned_model=LEARNED,
+            champion=CHAMPION,
+            sealed=_sealed_sentence(returns, n_open, config.sealed_share),
+            learned=judgement.result.diagnostics[LEARNED].drop(columns=["closed_form_shrinkage", "lifted_eigenvalues"]),
+            closed_form_intensity=judgement.result.diagnostics[LEARNED]["closed_form_shrinkage"].rename(
+                CLOSED_FORM_START
+            ),
+            **training_content(good, times),
+            spectrum=spectrum,
+            spectrum_label=label,
+            spectrum_edges=edges,
+            warnings=[
+                *prepared.warnings,
+                *_range_warning(judgement),
+                *crowding(judgement, config),
+                *failure_sentences(judgement, failed),
+                *over,
+                *kept.notes,
+            ],
+            **common_content(prepared, config, context, judgement, times),
+        )
+        record = record_of(
+            config,
+            context,
+            prepared,
+            judgement,
+            kind="run",
+            failed=bool(failed),
+            trials=[trial_of(outcome) for outcome in trained],
+            budgets=[row.to_dict() for row in times],
+        )
 
-    def contents(folder: Path) -> None:
-        save_bundles(good, folder)
-        write_tracks(judgement, folder)
-        write_report(content, folder / "report.html")
+        def contents(folder: Path) -> None:
+            save_bundles(good, folder)
+            write_tracks(judgement, folder)
+            write_report(content, folder / "report.html")
 
-    with progress("Writing the report", 1) as step:
-        folder = write_run(record, context.folder / record.identifier, contents=contents)
-        step()
-    return Outcome(folder, tuple(sentences), judgement.performance, judgement.comparison)
+        with progress("Writing the report", 1) as step:
+            folder = write_run(record, context.folder / record.identifier, contents=contents)
+            kept.result(numbers(record.metrics["performance"]), folder)
+            kept.close(finished=True)
+            step()
+        return Outcome(folder, tuple(sentences), judgement.performance, judgement.comparison, (*over, *kept.notes))
 
 
 def common_content(
-    prepared: Prepared, config: CompareOptions, context: RunContext, judgement: Judgement
+    prepared: Prepared,
+    config: CompareOptions,
+    context: RunContext,
+    judgement: Judgement,
+    times: Sequence[BudgetRow] = (),
 ) -> dict[str, Any]:
     """The parts of a report that every job with a judgement has."""
     tracks = judgement.result.tracks
@@ -220,6 +259,7 @@ def common_content(
             "seed": config.seed,
             "data fingerprint": prepared.panel.fingerprint,
             **library_versions(),
+            **({"training time": times[-1].summary} if times else {}),
         },
         "commands": [f"./run {context.command}"],
     }
@@ -234,6 +274,7 @@ def record_of(
     kind: str,
     failed: bool,
     trials: list[Mapping[str, Any]],
+    budgets: Sequence[Mapping[str, Any]] = (),
 ) -> RunRecord:
     """The record of a job: what it was told, what it used, what came of it."""
     settings = config.model_dump(mode="json")
@@ -254,7 +295,35 @@ def record_of(
             "comparison": records(judgement.comparison),
         },
         trials=[*trials, *judged],
+        budgets=budgets,
     )
+
+
+def tags_of(seed: int, context: RunContext, prepared: Prepared, *, kind: str) -> dict[str, str]:
+    """What a copy of a run says of it beside its settings."""
+    return {
+        "kind": kind,
+        "command": context.command,
+        "seed": str(seed),
+        "git_commit": context.git_commit or "not a repository",
+        "data_fingerprint": prepared.panel.fingerprint,
+    }
+
+
+def numbers(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Numbers of a table of performance, by book, model and metric.
+
+    Examples
+    --------
+    >>> numbers([{"model": "QIS", "book": "own", "turnover": 0.1, "windows": None}])
+    {'performance/own/QIS/turnover': 0.1}
+    """
+    return {
+        f"performance/{row['book']}/{row['model']}/{name}": float(value)
+        for row in rows
+        for name, value in row.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }
 
 
 def write_tracks(judgement: Judgement, folder: Path) -> None:

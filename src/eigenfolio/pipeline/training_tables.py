@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,20 @@ import pandas as pd
 
 from eigenfolio.artifacts import save_bundle, short_date
 from eigenfolio.training import TrainedFold, convergence_report
-from eigenfolio.training.budgets import check_budget
+from eigenfolio.training.budgets import ALL_FOLDS, BudgetRow, Budgets, check_budget, duration
 from eigenfolio.training.shrinkage import FailedFold
 
-__all__ = ["save_bundles", "training_content", "trial_of"]
+__all__ = ["MODEL", "budget_rows", "budget_warnings", "save_bundles", "training_content", "trial_of"]
+
+MODEL = "shrinkage/dense"
 
 
-def training_content(folds: Sequence[TrainedFold]) -> dict[str, Any]:
-    """The parts of a report that tell how the training went."""
+def training_content(folds: Sequence[TrainedFold], times: Sequence[BudgetRow] | None = None) -> dict[str, Any]:
+    """The parts of a report that tell how the training went; `times` are those of `budget_rows`."""
     rows = [convergence_report(fold.histories).to_row(short_date(fold.fold.through)) for fold in folds]
+    told = {row.fold: row.summary for row in (budget_rows(folds) if times is None else times)}
     return {
-        "training": _training_table(list(folds)),
+        "training": _training_table(list(folds), told),
         "convergence": pd.DataFrame(rows),
         "loss_history": {short_date(fold.fold.through): _losses(fold) for fold in folds},
     }
@@ -42,14 +45,41 @@ def save_bundles(folds: Sequence[TrainedFold], folder: Path) -> None:
                     lines.write(json.dumps(entry, allow_nan=False) + "\n")
 
 
-def _budget_rows(folds: Sequence[TrainedFold]) -> dict[str, str]:
-    """Time of every fold against its budget, in words."""
-    seconds = {short_date(fold.fold.through): fold.seconds for fold in folds}
-    return {row.fold: row.summary for row in check_budget("shrinkage/dense", seconds)}
+def budget_rows(
+    outcomes: Sequence[TrainedFold | FailedFold],
+    budgets: Budgets | None = None,
+    logged: Mapping[str, float] | None = None,
+) -> list[BudgetRow]:
+    """Time of every fold, and of all, against what they may take.
+
+    Parameters
+    ----------
+    outcomes : sequence of TrainedFold or FailedFold
+    budgets : Budgets, optional
+        The defaults without it.
+    logged : mapping of str to float, optional
+        Seconds of the epochs of each fold (`eigenfolio.training.follow.epoch_seconds`). They count where they are
+        more than what this process spent: a killed one may have done a part, and a failed fold has no other time.
+    """
+    seconds = {}
+    for outcome in outcomes:
+        name = short_date(outcome.fold.through)
+        spent = outcome.seconds if isinstance(outcome, TrainedFold) else 0.0
+        seconds[name] = max(spent, (logged or {}).get(name, 0.0))
+    return check_budget(MODEL, seconds, budgets=budgets)
 
 
-def _training_table(folds: list[TrainedFold]) -> pd.DataFrame:
-    budget = _budget_rows(folds)
+def budget_warnings(rows: Sequence[BudgetRow]) -> list[str]:
+    """A sentence for every time that was over its budget."""
+    return [
+        f"{'All folds together' if row.fold == ALL_FOLDS else f'The bundle through {row.fold}'} took "
+        f"{duration(row.seconds)} to train, over the budget of {duration(row.budget)}."
+        for row in rows
+        if row.status == "over"
+    ]
+
+
+def _training_table(folds: list[TrainedFold], budget: Mapping[str, str]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
@@ -81,7 +111,7 @@ def trial_of(outcome: TrainedFold | FailedFold) -> dict[str, Any]:
     """Entry of the ledger for one fold."""
     entry: dict[str, Any] = {
         "kind": "training",
-        "model": "shrinkage/dense",
+        "model": MODEL,
         "through": short_date(outcome.fold.through),
     }
     if isinstance(outcome, FailedFold):

@@ -97,7 +97,18 @@ def write_report(content: ReportContent, path: str | os.PathLike[str]) -> Path:
     ...     print(write_report(content, f"{folder}/report.html").name)
     report.html
     """
-    page = render_report(content).encode()
+    return write_page(render_report(content), path)
+
+
+def write_page(text: str, path: str | os.PathLike[str]) -> Path:
+    """Write the text of a page, whole or not at all.
+
+    Raises
+    ------
+    ArtifactError
+        If the file cannot be written; nothing is left behind.
+    """
+    page = text.encode()
     target = Path(path)
     temporary: str | None = None
     try:
@@ -169,7 +180,7 @@ def render_report(content: ReportContent) -> str:
         }
         for i, book in enumerate(content.books)
     ]
-    template = environment.from_string(_read("page.html"))
+    template = environment.from_string(read_resource("page.html"))
     html = template.render(
         content=content,
         tone=_TONES[content.verdict_tone],
@@ -186,16 +197,17 @@ def render_report(content: ReportContent) -> str:
         training=_training(content.training_table),
         convergence=_convergence(content.convergence_table),
         findings=[dict(row) for row in content.data_findings],
-        css=Markup(_read("page.css")),
-        script=Markup(_read("page.js")),
+        css=Markup(read_resource("page.css")),
+        script=Markup(read_resource("page.js")),
         plotly=Markup(get_plotlyjs()) if specs else None,
-        specs=Markup(_script_json(_share_dates(specs))),
-        palette=Markup(_script_json(figures.PALETTE)),
+        specs=Markup(script_json(_share_dates(specs))),
+        palette=Markup(script_json(figures.PALETTE)),
     )
     return html
 
 
-def _read(name: str) -> str:
+def read_resource(name: str) -> str:
+    """Text of a file that ships with this room."""
     return resources.files("eigenfolio.report").joinpath(name).read_text(encoding="utf-8")
 
 
@@ -205,8 +217,8 @@ def _umask() -> int:
     return mask
 
 
-def _script_json(value: Any) -> str:
-    """JSON that cannot close the script element it stands in."""
+def script_json(value: Any) -> str:
+    """Write JSON that cannot close the script element it stands in."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
