@@ -21,6 +21,21 @@ def beat(folder, number):
 run_tasks(beat, [(sys.argv[1], 0), (sys.argv[1], 1)], n_jobs=2)
 """
 
+SLOW_TO_ARRIVE = """
+import sys
+from pathlib import Path
+from eigenfolio.parallel import run_tasks
+
+class Slow:
+    def __reduce__(self):
+        return exec, (f"import pathlib, time; pathlib.Path({sys.argv[1]!r}, 'arriving').touch(); time.sleep(2)",)
+
+def work(folder, slow):
+    (Path(folder) / "worked").touch()
+
+run_tasks(work, [(sys.argv[1], Slow())] * 2, n_jobs=2)
+"""
+
 
 def test_results_keep_the_order_of_the_tasks_for_any_number_of_workers():
     tasks = [(number, 3) for number in range(7)]
@@ -39,3 +54,14 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     assert len(last) == 2
     time.sleep(0.5)
     assert [path.read_text() for path in tmp_path.iterdir()] == last
+
+
+def test_a_task_on_its_way_when_the_parent_is_killed_is_not_begun(tmp_path):
+    parent = subprocess.Popen([sys.executable, "-c", SLOW_TO_ARRIVE, str(tmp_path)], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "arriving").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    time.sleep(3.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["arriving"]

@@ -23,7 +23,7 @@ from eigenfolio.errors import ArtifactError, EigenfolioError, ParameterError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from eigenfolio.pipeline import Outcome, RunContext, RunOptions, TrainOptions
+    from eigenfolio.pipeline import Outcome, PretrainOptions, RunContext, RunOptions, TrainOptions
     from eigenfolio.pipeline.describe import Description
     from eigenfolio.pipeline.records import Registry, Reproduction, RunComparison, RunEntry
     from eigenfolio.training.live import LiveTraining
@@ -195,6 +195,46 @@ def train(
     print(f"Report: {outcome.folder / 'report.html'}")
 
 
+@app.command()
+def pretrain(
+    config: ConfigArgument = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder of price panels, named as data.panels says.")
+    ] = None,
+    vintage: Annotated[
+        list[str] | None,
+        typer.Option("--vintage", help="Year up to 2020, or synthetic; may be repeated. Default: all that ship."),
+    ] = None,
+    preset: PresetOption = None,
+    out: OutOption = Path("runs"),
+    seed: SeedOption = None,
+    jobs: JobsOption = -1,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the weights that ship, one bundle per vintage; stopped at any moment, the same command goes on."""
+    from eigenfolio import pipeline
+    from eigenfolio.config import load_pretrain_config
+    from eigenfolio.pipeline.pretrain import plan_pretraining
+
+    keys = None if data is None else {"path": str(data)}
+    settings = load_pretrain_config(config, preset=preset, seed=seed, vintages=vintage or None, data=keys)
+    if dry_run:
+        planned = plan_pretraining(settings, n_jobs=_context(out, jobs).n_jobs)
+        print(json.dumps(planned.to_dict(), indent=2, allow_nan=False) if as_json else "\n".join(planned.lines()))
+        return
+    live = _live(settings, quiet=as_json)
+    with _progress(quiet=as_json, below=live) as progress:
+        outcome = pipeline.pretrain(settings, _context(out, jobs, on_epoch=live), progress=progress)
+    if as_json:
+        print(json.dumps(outcome.to_dict(), indent=2, allow_nan=False))
+        return
+    for sentence in outcome.sentences:
+        print(sentence)
+    print(f"Bundles: {outcome.folder / 'bundles'}")
+    print(f"Report: {outcome.folder / 'report.html'}")
+
+
 def _rehearse(
     settings: RunOptions | TrainOptions, context: RunContext, *, dry_run: bool, share: float | None, as_json: bool
 ) -> None:
@@ -260,7 +300,7 @@ def _context(out: Path, jobs: int, *, on_epoch: LiveTraining | None = None) -> R
     )
 
 
-def _live(settings: RunOptions | TrainOptions, *, quiet: bool) -> LiveTraining | None:
+def _live(settings: RunOptions | TrainOptions | PretrainOptions, *, quiet: bool) -> LiveTraining | None:
     """Newest epoch of every bundle in training, for a terminal; None elsewhere."""
     if quiet or not sys.stderr.isatty():
         return None
@@ -662,6 +702,8 @@ def _show_run(entry: RunEntry, bundles: list[dict[str, str]], repeated: list[dic
 def _show_run_comparison(comparison: RunComparison) -> None:
     from rich.console import Console
 
+    from eigenfolio.pipeline.records import TRAINED
+
     console = Console()
     for side, entry in (("first", comparison.first), ("second", comparison.second)):
         told = f"{side + ':':<8}{entry.folder.name}  {entry.model} v{entry.version}, {entry.data}: {entry.headline}"
@@ -676,9 +718,14 @@ def _show_run_comparison(comparison: RunComparison) -> None:
     changed = comparison.metrics[comparison.metrics["difference"] != 0.0]
     for book in dict.fromkeys(changed["book"]):
         rows = changed[changed["book"] == book]
-        console.print(_difference_table(rows.pivot(index="model", columns="metric", values="difference"), str(book)))
+        differences = rows.pivot(index="model", columns="metric", values="difference")
+        if book == TRAINED:
+            losses = ((model, f"{loss:+.4g}") for model, loss in differences["validation_loss"].items())
+            console.print(_plain_table("Bundles: second minus first", ("bundle", "validation loss"), losses))
+        else:
+            console.print(_difference_table(differences, str(book)))
     n_all = len(comparison.metrics)
-    told = f"{n_all - len(changed)} of {n_all} metrics (by model and book) are equal; --json gives every one."
+    told = f"{n_all - len(changed)} of {n_all} metrics (of tracks and bundles) are equal; --json gives every one."
     console.print(told, highlight=False, soft_wrap=True)
     for side, tracks in (("first", comparison.only_first), ("second", comparison.only_second)):
         if tracks:

@@ -14,8 +14,10 @@ from pydantic import BaseModel, ValidationError
 
 from eigenfolio.errors import ParameterError
 from eigenfolio.pipeline.options import CompareOptions, Preset, RunOptions, TrainOptions
+from eigenfolio.pipeline.pretrain import PretrainOptions
+from eigenfolio.training.pretraining import SpectralTraining
 
-__all__ = ["PRESETS", "load_compare_config", "load_config", "load_train_config"]
+__all__ = ["PRESETS", "load_compare_config", "load_config", "load_pretrain_config", "load_train_config"]
 
 Options = TypeVar("Options", bound=BaseModel)
 
@@ -41,6 +43,18 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 COMPARE: dict[str, Any] = {"universe": {"min_assets": 2}}
 """What `compare-covariance` lays its configuration file over."""
+
+PRETRAIN: dict[str, dict[str, Any]] = {
+    name: {"training": training.model_dump(mode="json"), "budgets": {"total": 21_600.0}}  # 3 hours on 2 cores
+    for name, training in {
+        "quick": SpectralTraining(n_members=1).scaled(0.05),
+        "full": SpectralTraining(),
+    }.items()
+}
+"""What `pretrain` lays its configuration file over, by preset."""
+
+COMMANDS: dict[str, type[BaseModel]] = {"run": RunOptions, "train": TrainOptions, "compare-covariance": CompareOptions}
+"""Top-level options of every command."""
 
 
 def load_config(path: str | Path | None, **overrides: Any) -> RunOptions:
@@ -78,11 +92,17 @@ def load_compare_config(path: str | Path | None, **overrides: Any) -> CompareOpt
     return _checked(CompareOptions, _merge(COMPARE, _merge(_read(path), _given(overrides))))
 
 
-def _preset(given: dict[str, Any]) -> dict[str, Any]:
+def load_pretrain_config(path: str | Path | None, **overrides: Any) -> PretrainOptions:
+    """Read a YAML file for `pretrain`; parameters and errors as in `load_config`."""
+    given = _merge(_read(path), _given(overrides))
+    return _checked(PretrainOptions, _merge(_preset(given, PRETRAIN), given))
+
+
+def _preset(given: dict[str, Any], presets: dict[str, dict[str, Any]] = PRESETS) -> dict[str, Any]:
     preset = given.get("preset", "quick")
-    if preset not in PRESETS:
+    if preset not in presets:
         raise ParameterError(f"preset must be one of {', '.join(get_args(Preset))}, got {preset!r}")
-    return PRESETS[preset]
+    return presets[preset]
 
 
 def _given(overrides: dict[str, Any]) -> dict[str, Any]:
@@ -98,8 +118,10 @@ def _read(path: str | Path | None) -> dict[str, Any]:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise ParameterError(f"configuration {path} cannot be read: {reason}; give a YAML file") from error
     except yaml.YAMLError as error:
-        first = str(error).splitlines()[0]
-        raise ParameterError(f"configuration {path} is not YAML: {first}") from error
+        mark = getattr(error, "problem_mark", None)
+        where = "" if mark is None else f", line {mark.line + 1}"
+        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ParameterError(f"configuration {path}{where} is not YAML: {reason}") from error
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
@@ -127,28 +149,46 @@ def _first_trouble(kind: type[BaseModel], error: ValidationError) -> str:
     where = [str(part) for part in trouble["loc"]]
     name = ".".join(where)
     if trouble["type"] == "extra_forbidden":
-        known = _keys_at(kind, where[:-1])
+        group, known = _group_at(kind, where[:-1])
+        name = ".".join([*group, where[-1]])
         every = {key.rsplit(".", 1)[-1]: key for key in _all_keys(kind)}
         near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.4)
+        readers = [command for command, options in COMMANDS.items() if name in options.model_fields]
+        if readers:
+            return f"configuration key {name!r} is read by {' and '.join(readers)}, not by this command; leave it out"
         if near:
-            hint = f"did you mean {'.'.join([*where[:-1], near[0]])!r}?"
+            hint = f"did you mean {'.'.join([*group, near[0]])!r}?"
         elif far := difflib.get_close_matches(where[-1], list(every), n=1, cutoff=0.7):
             hint = f"did you mean {every[far[0]]!r}?"
         else:
             hint = f"known keys there: {', '.join(known)}"
         return f"configuration key {name!r} is unknown; {hint}"
     message = trouble["msg"].removeprefix("Value error, ")
-    group = isinstance(trouble["input"], dict | BaseModel)  # the message names what is wrong inside
-    return f"configuration key {name!r}: {message}" + ("" if group else f", got {trouble['input']!r}")
+    whole = isinstance(trouble["input"], dict | BaseModel)  # the message names what is wrong inside
+    return f"configuration key {name!r}: {message}" + ("" if whole else f", got {trouble['input']!r}")
 
 
-def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
+def _group_at(model: type[BaseModel], path: list[str]) -> tuple[list[str], list[str]]:
+    """Path of a group as it is written, and its keys.
+
+    Where a group has several forms, pydantic names the one meant in the path, which nobody writes.
+    """
+    written: list[str] = []
+    forms: dict[str, type[BaseModel]] = {}
     for part in path:
+        if part in forms:
+            model, forms = forms[part], {}
+            continue
+        written.append(part)
         annotation = model.model_fields[part].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return list(model.model_fields)
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+            continue
+        members = [form for form in get_args(annotation) if isinstance(form, type) and issubclass(form, BaseModel)]
+        forms = {str(form.model_fields["name"].default): form for form in members if "name" in form.model_fields}
+        if not forms:
+            return path, []
+    return written, list(model.model_fields)
 
 
 def _all_keys(model: type[BaseModel], prefix: str = "") -> list[str]:

@@ -4,7 +4,7 @@ A message names the thing, what it must be, what arrived, and the way out. The f
 `ValueError`s as well, because scikit-learn's checks ask for it.
 """
 
-__all__ = ["ArtifactError", "DataError", "EigenfolioError", "LookaheadError", "ParameterError"]
+__all__ = ["ArtifactError", "DataError", "EigenfolioError", "LookaheadError", "LookaheadWarning", "ParameterError"]
 
 
 class EigenfolioError(Exception):
@@ -25,3 +25,7 @@ class ArtifactError(EigenfolioError):
 
 class LookaheadError(EigenfolioError):
     """A decision would use what was not known when it was made."""
+
+
+class LookaheadWarning(UserWarning):
+    """An answer uses weights that have seen the rows it was asked about; it is no evidence of anything."""

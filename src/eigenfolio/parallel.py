@@ -9,6 +9,7 @@ every worker, and the single process when there is no pool, runs its linear alge
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import threading
 import time
@@ -32,9 +33,12 @@ def _on_one_thread(function: Callable[..., Result], arguments: tuple[Any, ...], 
 
 @lru_cache
 def _do_not_outlive(parent: int) -> None:
-    """End this process when `parent`, the one that started it, is gone; nothing where it is not our parent."""
-    if os.getpid() == parent or os.getppid() != parent:
+    """End this process when `parent`, the one that started it, is gone; nothing where another one started it."""
+    starter = multiprocessing.parent_process()
+    if starter is None or starter.pid != parent:
         return
+    if os.getppid() != parent:
+        os._exit(1)  # it was killed while the task was on its way
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -379,6 +379,8 @@ def test_trades_from_their_own_table_count_from_the_first_row_that_is_not_earlie
     other = order_book_features(spread_out, trades=moved, levels=1, horizons=(5, 10))
     for name in ("vwap_distance_5", "trade_imbalance_10"):
         assert_allclose(other[name], own[name], rtol=1e-9)
+    stamped = order_book_features(spread_out, trades=spread_out.trades(), levels=1, horizons=(5, 10))
+    pd.testing.assert_frame_equal(stamped, other, rtol=1e-9)  # a row with the stamp of the trade is not earlier
     late = table.assign(time=book.times[-1] + 1.0)
     assert order_book_features(book, trades=late, levels=1, horizons=(5, 10))["trade_imbalance_5"].isna().all()
     with pytest.raises(DataError, match="use one clock"):

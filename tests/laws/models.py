@@ -4,11 +4,16 @@ A model that is not listed here fails `test_every_public_estimator_is_listed`. L
 a small panel serves all.
 """
 
+from contextlib import suppress
+
 from random_bundles import random_bundle
+from random_spectral import random_spectral_bundle
 from skfolio.optimization import HierarchicalRiskParity
 
 from eigenfolio.artifacts import BundleSeries
+from eigenfolio.errors import ArtifactError
 from eigenfolio.learned import NeuralShrinkage
+from eigenfolio.learned.shipped import shipped_series
 from eigenfolio.models import (
     OAS,
     AverageOracle,
@@ -49,11 +54,25 @@ CLOSED_FORMS = {
 }
 
 LEARNED = {
-    "neural_shrinkage_untrained": NeuralShrinkage(lookback=100),
-    "neural_shrinkage_series": NeuralShrinkage(
+    "neural_shrinkage_untrained": NeuralShrinkage(None, lookback=100),
+    "neural_shrinkage_spectral_series": NeuralShrinkage(
+        BundleSeries(
+            tuple(
+                random_spectral_bundle(through=through, seed=seed, n_members=2)
+                for seed, through in enumerate(("2014-12-31", "2015-10-30"))
+            )
+        ),
+        lookback=100,
+    ),
+    "neural_shrinkage_dense_untrained": NeuralShrinkage(None, network="dense", lookback=100),
+    "neural_shrinkage_dense_series": NeuralShrinkage(
         BundleSeries((random_bundle(through="2014-12-31", seed=1), random_bundle(through="2015-10-30", seed=2))),
         lookback=100,
     ),
 }
+
+with suppress(ArtifactError):  # where no weights are installed
+    shipped_series("spectral")
+    LEARNED["neural_shrinkage_shipped"] = NeuralShrinkage(lookback=100)
 
 ALL_MODELS = {**CLOSED_FORMS, **LEARNED}

@@ -15,6 +15,7 @@ from eigenfolio import cli, pipeline
 from eigenfolio.artifacts import RunRecord, load_bundle, load_run, save_bundle, write_run
 from eigenfolio.errors import ArtifactError
 from eigenfolio.pipeline import RunContext, RunOptions, records
+from eigenfolio.pipeline.models import shipped_models
 from eigenfolio.pipeline.records import compare_runs, find_run, list_runs, open_run, reproduce, reproductions
 
 COMMIT = "c" * 40
@@ -87,6 +88,10 @@ def command(monkeypatch, capsys):
     return call
 
 
+def trained(*losses, through="2019-12-31"):
+    return {"kind": "training", "model": "shrinkage/dense", "through": through, "validation_losses": list(losses)}
+
+
 def fake(folder, identifier, **changes):
     """A record without the work; `changes` are its fields."""
     given = {
@@ -100,7 +105,7 @@ def fake(folder, identifier, **changes):
         "data_fingerprint": "f" * 64,
         "config": {"seed": 1, "data": {"path": "p.csv"}},
         "status": "complete",
-        "trials": [{"kind": "training", "model": "shrinkage/dense", "validation_losses": [0.5, 0.7]}],
+        "trials": [trained(0.5, 0.7)],
     }
     return write_run(RunRecord(**given | changes), folder / identifier, contents=lambda partial: None)
 
@@ -300,7 +305,8 @@ def test_the_list_shows_every_run_and_what_could_not_be_read(place, run_folder, 
 def test_a_run_is_shown_with_settings_trials_bundles_and_metrics(run_folder, command):
     status, out, err = command("show", run_folder.name)
     assert status == 0, err
-    for words in ("training.loop.max_epochs", "1 trained, 31 judged", "2012-06-29", "whole", f"{BOOK} book", "OAS"):
+    judged = f"1 trained, {31 + 2 * len(shipped_models(lookback=63))} judged"
+    for words in ("training.loop.max_epochs", judged, "2012-06-29", "whole", f"{BOOK} book", "OAS"):
         assert words in out
     told = json.loads(command("show", "latest", "--json")[1])
     (bundle,) = told["bundles"]
@@ -325,16 +331,29 @@ def test_two_runs_differ_in_what_was_changed_and_in_nothing_else(tmp_path, comma
     assert found.facts == {}
     assert found.settings == {"data.max_fill": (None, 3)}
     assert found.versions == {"numpy": ("2", "3")}
-    assert found.metrics[["model", "difference"]].values.tolist() == [["A", -0.125], ["B", 0.0]]
+    told = found.metrics[["model", "difference"]].values.tolist()
+    assert told == [["A", -0.125], ["B", 0.0], ["shrinkage/dense 2019-12-31", 0.0]]
     assert (found.only_first, found.only_second) == (("C | own",), ())
     status, out, err = command("compare", "one", "two", "--out", tmp_path)
     assert status == 0, err
     assert "-12.50%" in out
-    assert "1 of 2 metrics" in out
+    assert "2 of 3 metrics" in out
     assert "Only in the first: C | own" in out
     assert json.loads(command("compare", "one", "two", "--out", tmp_path, "--json")[1])["settings"] == {
         "data.max_fill": {"first": None, "second": 3}
     }
+
+
+def test_two_trainings_differ_in_the_losses_of_their_bundles(tmp_path, command):
+    fake(tmp_path, "one", kind="train", trials=[trained(0.5, 0.7), trained(0.1, through="2020-12-31")])
+    failed = {"kind": "training", "model": "shrinkage/dense", "through": "2020-12-31", "status": "failed"}
+    fake(tmp_path, "two", kind="train", trials=[trained(0.5, 0.2), failed])
+    status, out, err = command("compare", "one", "two", "--out", tmp_path)
+    assert status == 0, err
+    assert "shrinkage/dense 2019-12-31" in out
+    assert "-0.25" in out
+    assert "0 of 1 metrics" in out
+    assert "Only in the first: shrinkage/dense 2020-12-31 | trained" in out
 
 
 def test_a_run_is_called_by_identifier_start_latest_or_folder(tmp_path):

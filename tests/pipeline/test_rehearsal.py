@@ -12,6 +12,7 @@ import pytest
 from eigenfolio.config import load_config, load_train_config
 from eigenfolio.errors import DataError, EigenfolioError, ParameterError
 from eigenfolio.pipeline import RunContext, rehearsal
+from eigenfolio.pipeline.models import shipped_models
 from eigenfolio.pipeline.rehearsal import check_table, dry_run, rehearse
 from eigenfolio.training.shrinkage import FailedFold
 
@@ -213,7 +214,7 @@ def test_a_dry_run_plans_everything_and_writes_nothing(folder, tmp_path, monkeyp
     assert (fold.teaching_first, fold.stopping_last) == ("2010-01-05", fold.name)
     assert fold.teaching_rows == (index < "2012-01-01").sum()
     assert fold.stopping_rows == ((index >= "2012-01-01") & (index < "2012-07-01")).sum()
-    assert told.n_models == 17
+    assert told.n_models == 17 + len(shipped_models(lookback=63))
     assert told.n_decisions > 10
     assert told.training_seconds == told.fold_seconds * -(-len(told.folds) // 2)
     assert {row.status for row in told.budgets} == {"within"}

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,7 +23,7 @@ from eigenfolio import cli, pipeline
 from eigenfolio.artifacts import CheckpointStore, load_run
 from eigenfolio.config import load_config
 from eigenfolio.errors import ArtifactError, DataError, ParameterError
-from eigenfolio.pipeline import RunContext, RunOptions
+from eigenfolio.pipeline import RunContext, RunOptions, work
 from eigenfolio.pipeline.records import list_runs
 from eigenfolio.pipeline.work import work_folder
 from eigenfolio.training import tracking
@@ -178,6 +180,31 @@ def test_the_same_run_twice_at_once_is_refused(settings, tmp_path):
         pass
     with pytest.raises(ZeroDivisionError), work_folder(**told):
         1 / 0  # noqa: B018
+
+
+def test_checkpoints_have_an_absolute_place_for_workers_of_another_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with work_folder(Path("runs"), "run", {}, "f", code=None) as folder:
+        assert folder.is_absolute()
+        assert folder.parent == tmp_path / "runs"
+
+
+def test_a_folder_that_its_holder_removes_while_we_take_the_lock_is_made_again(tmp_path, monkeypatch):
+    told = {"kind": "run", "settings": {}, "fingerprint": "f", "code": None}
+    take, taken = work.fcntl.flock, []
+
+    def late(descriptor, how):
+        if not taken:
+            shutil.rmtree(*work_folders(tmp_path))
+        taken.append(descriptor)
+        take(descriptor, how)
+
+    monkeypatch.setattr(work.fcntl, "flock", late)
+    with work_folder(tmp_path, **told) as folder:
+        assert len(taken) == 2
+        assert folder.is_dir()
+        with pytest.raises(ArtifactError, match="another process"), work_folder(tmp_path, **told):
+            pass
 
 
 def test_a_job_that_failed_before_its_first_checkpoint_leaves_nothing(tmp_path):

@@ -124,6 +124,13 @@ def test_a_row_is_worked_by_hand():
     assert live.rows[0].seconds_left == 0.0
 
 
+def test_a_loss_that_is_not_better_by_the_least_improvement_is_not_the_best():
+    live = LiveTraining(1, OPTIONS.model_copy(update={"min_delta": 0.1}))
+    for epoch, loss in enumerate((0.9, 0.85, 0.75, 0.7)):
+        live(event(epoch, validation=loss))
+    assert live.rows[0].best_epoch == "2"
+
+
 def test_the_best_epochs_shown_are_those_that_were_kept(tmp_path):
     live = LiveTraining(2, OPTIONS)
     with followed(tmp_path, [live]):

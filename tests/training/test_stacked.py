@@ -9,6 +9,15 @@ from eigenfolio.training.group import Group
 from eigenfolio.training.stacked import is_stackable
 
 
+class _BatchAlone(nn.Sequential):
+    """Batch normalisation by the batch at hand, in training and after it."""
+
+    members_first = True
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(3, 5), nn.BatchNorm1d(5, track_running_stats=False), nn.Linear(5, 2))
+
+
 class _Tokens(nn.Module):
     """Dense layers on (batch, n_tokens, n_features), a layer norm, and a mean over the tokens."""
 
@@ -76,7 +85,7 @@ def _total(output) -> Tensor:
     )
 
 
-NETWORKS = [_perceptron, _Tokens, _dense]
+NETWORKS = [_perceptron, _BatchAlone, _Tokens, _dense]
 
 
 @pytest.mark.parametrize("make", NETWORKS)

@@ -6,22 +6,34 @@ ends no later than the last row of X, so no weight knows a row that a decision m
 
 from __future__ import annotations
 
+import warnings
 from functools import lru_cache
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import cho_factor, cho_solve
 
-from eigenfolio.artifacts import Bundle, BundleSeries, load_series
-from eigenfolio.errors import DataError, LookaheadError, ParameterError
+from eigenfolio.artifacts import Bundle, BundleSeries, load_series, short_date
+from eigenfolio.errors import DataError, LookaheadError, LookaheadWarning, ParameterError
 from eigenfolio.features import SPECTRUM_FEATURES
 from eigenfolio.learned.dense import DenseForward, ShrinkageParameters, mean_parameters
+from eigenfolio.learned.shipped import is_shipped_name, is_undated, shipped_bundle, shipped_series
+from eigenfolio.learned.spectra import spectral_window
+from eigenfolio.learned.spectral import (
+    FactorCovariance,
+    SpectralForward,
+    classical_answer,
+    combine,
+    mean_answer,
+    shrunk_spectrum,
+)
 from eigenfolio.learned.window import N_TARGETS, TARGETS, blend, describe_window
 from eigenfolio.models import CovarianceModel
-from eigenfolio.models.window import Window
+from eigenfolio.models.window import RECENT_ROWS, Window
 
 __all__ = ["NeuralShrinkage"]
 
@@ -29,64 +41,88 @@ FloatArray = NDArray[np.float64]
 
 
 class NeuralShrinkage(CovarianceModel):
-    """Shrinkage whose intensity, targets and volatilities a network chooses for each window.
+    """Covariance shrinkage that a trained network chooses for each window.
 
     Parameters
     ----------
-    weights : None, path-like, Bundle or BundleSeries, default=None
-        What the network has learned: a bundle, a folder holding a bundle or a series of them, or the loaded
-        object. None is the untrained network, which is exactly its closed form: Ledoit-Wolf shrinkage toward the
-        identity on the correlation.
-    network : {"dense"}, default="dense"
-        Which network.
-    lookback : int or None, default=252
+    weights : str, path-like, Bundle, BundleSeries or None, default="as_of"
+        What the network has learned. Weights that ship with the package: "as_of" takes the newest vintage that has
+        seen nothing after the last row of X (without dates in X, the newest), "latest" the newest, "synthetic" the one
+        trained on simulated markets alone, and "2012" the vintage of a year. Otherwise a bundle, a folder holding a
+        bundle or a series of them, or the loaded object. None is the untrained network, which is exactly its closed
+        form.
+    network : {"spectral", "dense"}, optional
+        Which network, for shipped weights and for None; "spectral" unless given. Bundles know their own.
+    lookback : int or None, default=1008
         Last rows of X to use; None uses all.
     assume_centered : bool, default=False
         Take the mean returns as zero instead of estimating them.
     undated : {"raise", "newest"}, default="raise"
-        What to do with dated weights when X carries no dates: refuse, or take the newest bundle, which is an honest
-        choice only for a decision after all the training data.
+        What to do with your own dated weights when X carries no dates: refuse, or take the newest bundle, which is an
+        honest choice only for a decision after all the training data.
 
     Attributes
     ----------
     covariance_ : ndarray of shape (n_assets, n_assets)
-        Squared return per period; NaN rows and columns for inactive assets.
+        Squared return per period; NaN rows and columns for inactive assets. Of the spectral network, made when first
+        asked for.
+    factor_, scale_ : ndarray of shape (n_assets, rank) and (n_assets,)
+        Of the spectral network: ``covariance_ = factor_ @ factor_.T + diag(scale_**2)``; NaN for inactive assets.
     location_ : ndarray of shape (n_assets,)
         Mean return per period.
+    precision_, correlation_ : ndarray of shape (n_assets, n_assets)
+        Inverse of the covariance, and its correlation; computed when asked for.
+    volatility_ : ndarray of shape (n_assets,)
+        Per period.
+    condition_number_ : float
+        Largest over smallest eigenvalue of the correlation of the active assets.
     shrinkage_ : float
-        Intensity in [0, 1].
+        Intensity in [0, 1]. Of the spectral network, that of the shrinkage toward the identity that lies closest, in
+        the Frobenius norm, to what it did to the steady spectrum.
+    block_shrinkage_ : ndarray of shape (n_eigenvalues, 2)
+        Of the spectral network: eigenvalues of the steady correlation, largest first, and what became of them. With
+        more assets than rows the last one stands for the null space.
     target_weights_ : dict of str to float
-        Weights of the identity, constant-correlation and single-factor targets, sum 1.
+        Of the dense network: weights of the identity, constant-correlation and single-factor targets, sum 1.
     volatility_blend_ : float
-        0 keeps sample volatilities, 1 takes EWMA(63).
+        Of the dense network: 0 keeps sample volatilities, 1 takes EWMA(63).
     trained_through_ : Timestamp or None
-        Last date the weights in use have seen.
+        Last date the weights in use have seen; None where they have seen no market.
+    in_sample_ : bool or None
+        Whether the weights in use have seen rows after the first that a decision may earn; None without dates.
     diagnostics_ : dict of str to float
-        The numbers above by name; the closed-form intensity; `member_spread`, the standard deviation of the intensity
-        over the members of the ensemble; `out_of_range`, the share of features beyond what training has seen.
+        Numbers of the fit by name; `member_spread` is the standard deviation of the intensity over the members of the
+        ensemble, `out_of_range` the share of inputs beyond what training has seen.
 
     Raises
     ------
     LookaheadError
-        In `fit`, if every bundle has seen rows after the last row of X, or X has no dates to tell.
+        In `fit`, if every bundle of a series has seen rows after the last row of X, or X has no dates to tell.
     ArtifactError
         In `fit`, if the weights cannot be used.
+
+    Warns
+    -----
+    LookaheadWarning
+        In `fit`, if weights that were named ("latest", a year) have seen rows after the last of X.
 
     Examples
     --------
     >>> from skfolio.datasets import load_sp500_dataset
     >>> X = load_sp500_dataset().pct_change().iloc[1:]
     >>> model = NeuralShrinkage().fit(X)
-    >>> model.covariance_.shape, round(model.shrinkage_, 3)
-    ((20, 20), 0.039)
+    >>> model.covariance_.shape, model.trained_through_.year
+    ((20, 20), 2020)
     """
+
+    __metadata_request__partial_fit: ClassVar[dict[str, bool]] = {"active_mask": True}
 
     def __init__(
         self,
-        weights: str | PathLike[str] | Bundle | BundleSeries | None = None,
+        weights: str | PathLike[str] | Bundle | BundleSeries | None = "as_of",
         *,
-        network: Literal["dense"] = "dense",
-        lookback: int | None = 252,
+        network: Literal["spectral", "dense"] | None = None,
+        lookback: int | None = 1008,
         assume_centered: bool = False,
         undated: Literal["raise", "newest"] = "raise",
     ) -> None:
@@ -111,19 +147,176 @@ class NeuralShrinkage(CovarianceModel):
         -------
         self : NeuralShrinkage
         """
+        self._kept = None
+        self._fit(X, active_mask)
+        self._keep(X, active_mask)
+        return self
+
+    def partial_fit(self, X: ArrayLike, y: None = None, *, active_mask: Any = None) -> Self:
+        """Add rows, and estimate from the last `lookback` of all rows given since the last `fit`.
+
+        The answer is that of `fit` on all those rows at once. No more than `lookback` of them are kept (at least 21,
+        by which inactive assets are known).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_observations, n_assets)
+            Simple returns after those seen so far, of the same assets and of the same kind (with dates or without).
+        y : Ignored
+        active_mask : array-like of bool, shape (n_observations, n_assets), optional
+            As in `fit`. Once a mask has been given, rows given without one count as listed.
+
+        Returns
+        -------
+        self : NeuralShrinkage
+
+        Raises
+        ------
+        DataError
+            If the rows are not of the same assets and kind, or not later than those seen.
+
+        Examples
+        --------
+        >>> X = np.random.default_rng(0).standard_normal((80, 4)) * 0.01
+        >>> model = NeuralShrinkage(None).partial_fit(X[:60]).partial_fit(X[60:])
+        >>> bool((model.covariance_ == NeuralShrinkage(None).fit(X).covariance_).all())
+        True
+        """
+        if self._kept is None:
+            return self.fit(X, active_mask=active_mask)
+        rows, mask = self._kept
+        joined = _joined_rows(rows, X)
+        if mask is not None or active_mask is not None:
+            mask = np.concatenate([_mask_of(rows, mask), _mask_of(X, active_mask)])
+        self._fit(joined, mask)
+        self._keep(joined, mask)
+        return self
+
+    def _fit(self, X: Any, active_mask: Any) -> None:
         self._check_parameters()
-        self._bundle = self._choose_bundle(_last_date(X))
-        return super().fit(X, y, active_mask=active_mask)
+        date = _last_date(X)
+        bundle = self._choose_bundle(date)
+        name = bundle.network if bundle is not None else self.network or "spectral"
+        if self.network not in (None, name):
+            raise ParameterError(f"network={self.network!r}, but the weights are of network {name!r}; leave one out")
+        self._forget()
+        seen = None if bundle is None or is_undated(bundle) else bundle.trained_through
+        self.trained_through_ = seen
+        self.in_sample_ = None if date is None else seen is not None and bool(seen > date)
+        self._bundle = bundle
+        if name == "dense":
+            super().fit(X, active_mask=active_mask)
+            return
+        window, _, active = self._prepare(X, active_mask)
+        described = spectral_window(window, center=not self.assume_centered)
+        answer, spread, outside = classical_answer(described), 0.0, 0.0
+        if bundle is not None:
+            forward = _spectral_forward(bundle)
+            members = forward.members(described)
+            answer = mean_answer(members)
+            spread = float(np.std([shrunk_spectrum(described, member)[0] for member in members]))
+            outside = forward.out_of_range(described)
+        self._structure, self._active = combine(described, answer), active
+        self.shrinkage_, self.block_shrinkage_ = shrunk_spectrum(described, answer)
+        self.diagnostics_ |= {
+            "shrinkage": self.shrinkage_,
+            "recent_share": float(answer.shares[1]),
+            "log_scale": answer.log_scale,
+            "volatility_change": float(answer.volatility_change.mean()),
+            "member_spread": spread,
+            "out_of_range": outside,
+        }
+
+    def _keep(self, X: Any, active_mask: Any) -> None:
+        """Remember what `partial_fit` goes on from."""
+        n_kept = None if self.lookback is None else max(self.lookback, RECENT_ROWS)
+        last = slice(None if n_kept is None else -n_kept, None)
+        rows = X.iloc[last] if isinstance(X, pd.DataFrame) else np.asarray(X)[last]
+        self._kept = (rows, None if active_mask is None else _mask_of(X, active_mask)[last])
+
+    @property
+    def covariance_(self) -> FloatArray:
+        """Shrunk covariance, shape (n_assets, n_assets)."""
+        if self._covariance is None:
+            if self._structure is None:
+                raise AttributeError("covariance_ is there after fit")
+            self._covariance = self._spread(self._structure.dense(), square=True)
+        return self._covariance
+
+    @covariance_.setter
+    def covariance_(self, value: FloatArray) -> None:
+        self._covariance = value
+
+    @property
+    def factor_(self) -> FloatArray:
+        """Loadings, shape (n_assets, rank)."""
+        structure = self._need_structure("factor_")
+        return self._spread(structure.factor * structure.scale[:, None])
+
+    @property
+    def scale_(self) -> FloatArray:
+        """Own volatility per period, shape (n_assets,)."""
+        structure = self._need_structure("scale_")
+        return self._spread(structure.scale * np.sqrt(structure.base))
+
+    @property
+    def precision_(self) -> FloatArray:
+        """Inverse of the covariance of the active assets, shape (n_assets, n_assets)."""
+        covariance = self.covariance_
+        active = np.flatnonzero(~np.isnan(np.diag(covariance)))
+        inverse = np.full_like(covariance, np.nan)
+        factored = cho_factor(covariance[np.ix_(active, active)], lower=True)
+        solved = cho_solve(factored, np.eye(len(active)))
+        inverse[np.ix_(active, active)] = 0.5 * (solved + solved.T)
+        return inverse
 
     @property
     def correlation_(self) -> FloatArray:
         """Shrunk correlation, shape (n_assets, n_assets)."""
-        return self.covariance_ / np.outer(self.volatility_, self.volatility_)
+        correlation: FloatArray = self.covariance_ / np.outer(self.volatility_, self.volatility_)
+        return correlation
 
     @property
     def volatility_(self) -> FloatArray:
         """Volatility per period, shape (n_assets,)."""
-        return np.sqrt(np.diag(self.covariance_))
+        if self._structure is not None:
+            return self._spread(np.sqrt(self._structure.diagonal()))
+        volatility: FloatArray = np.sqrt(np.diag(self.covariance_))
+        return volatility
+
+    @property
+    def condition_number_(self) -> float:
+        """Largest over smallest eigenvalue of the correlation."""
+        correlation = self.correlation_
+        active = ~np.isnan(np.diag(correlation))
+        values = np.linalg.eigvalsh(correlation[np.ix_(active, active)])
+        return float(values[-1] / values[0])
+
+    _kept: tuple[Any, NDArray[np.bool_] | None] | None = None  # rows and mask that `partial_fit` goes on from
+    _structure: FactorCovariance | None = None
+    _covariance: FloatArray | None = None
+    _active: NDArray[np.bool_]
+
+    def _forget(self) -> None:
+        """Drop what another fit has left, since networks differ in what they set."""
+        self._structure, self._covariance = None, None
+        for name in ("shrinkage_", "block_shrinkage_", "target_weights_", "volatility_blend_"):
+            if name in vars(self):
+                delattr(self, name)
+
+    def _need_structure(self, name: str) -> FactorCovariance:
+        if self._structure is None:
+            raise AttributeError(f"{name} is there after fitting the spectral network")
+        return self._structure
+
+    def _spread(self, values: FloatArray, *, square: bool = False) -> FloatArray:
+        """Give the inactive assets NaN."""
+        if self._active.all():
+            return values
+        n_assets = self._active.size
+        spread = np.full((n_assets, n_assets) if square else (n_assets, *values.shape[1:]), np.nan)
+        spread[np.ix_(self._active, self._active) if square else self._active] = values
+        return spread
 
     def _estimate(self, window: Window, history: FloatArray) -> FloatArray:
         described = describe_window(window)
@@ -136,7 +329,6 @@ class NeuralShrinkage(CovarianceModel):
             parameters = mean_parameters(members)
             spread = float(np.std([member.intensity for member in members]))
             outside = forward.out_of_range(described.features)
-        self.trained_through_ = None if self._bundle is None else self._bundle.trained_through
         self.shrinkage_ = float(parameters.intensity)
         self.target_weights_ = dict(zip(TARGETS, map(float, parameters.target_weights), strict=True))
         self.volatility_blend_ = float(parameters.volatility_blend)
@@ -152,8 +344,8 @@ class NeuralShrinkage(CovarianceModel):
         return np.outer(volatility, volatility) * correlation
 
     def _check_parameters(self) -> None:
-        if self.network != "dense":
-            raise ParameterError(f"network must be 'dense', got {self.network!r}")
+        if self.network not in (None, "spectral", "dense"):
+            raise ParameterError(f"network must be 'spectral' or 'dense', got {self.network!r}")
         if self.undated not in ("raise", "newest"):
             raise ParameterError(f"undated must be 'raise' or 'newest', got {self.undated!r}")
 
@@ -161,6 +353,8 @@ class NeuralShrinkage(CovarianceModel):
         """The newest bundle that has seen nothing after `last_date`."""
         if self.weights is None:
             return None
+        if isinstance(self.weights, str) and is_shipped_name(self.weights):
+            return self._shipped(self.weights, last_date)
         if isinstance(self.weights, Bundle):
             series = BundleSeries((self.weights,))
         elif isinstance(self.weights, BundleSeries):
@@ -169,7 +363,7 @@ class NeuralShrinkage(CovarianceModel):
             series = _stored_series(Path(self.weights))
         else:
             raise ParameterError(
-                "weights must be None, a path, a Bundle or a BundleSeries, got " + type(self.weights).__name__
+                "weights must be None, a name, a path, a Bundle or a BundleSeries, got " + type(self.weights).__name__
             )
         if last_date is not None:
             return series.as_of(last_date)
@@ -180,6 +374,76 @@ class NeuralShrinkage(CovarianceModel):
             "DataFrame with a DatetimeIndex, or say undated='newest' if it ends after "
             f"{series.bundles[-1].trained_through:%Y-%m-%d}"
         )
+
+    def _shipped(self, name: str, last_date: pd.Timestamp | None) -> Bundle:
+        network = self.network or "spectral"
+        if name == "as_of" and last_date is not None:
+            return shipped_series(network).as_of(last_date)
+        bundle = shipped_bundle(network, "latest" if name == "as_of" else name)
+        if last_date is not None and bundle.trained_through > last_date:
+            warnings.warn(
+                f"weights={name!r} have seen rows through {short_date(bundle.trained_through)}, after the last row "
+                f"given ({short_date(last_date)}); for evidence take weights='as_of'",
+                LookaheadWarning,
+                stacklevel=4,
+            )
+        return bundle
+
+
+def _spectral_forward(bundle: Bundle) -> SpectralForward:
+    """The prepared pass of a bundle, which is kept as long as the bundle is."""
+    found = vars(bundle).get("_forward")
+    if found is None:
+        found = SpectralForward(bundle)
+        object.__setattr__(bundle, "_forward", found)
+    prepared: SpectralForward = found
+    return prepared
+
+
+def _joined_rows(seen: Any, X: Any) -> Any:
+    """Rows seen and new ones under each other; they must be of the same assets and kind."""
+    framed = isinstance(seen, pd.DataFrame)
+    if framed != isinstance(X, pd.DataFrame):
+        raise DataError(
+            "rows added by partial_fit must be of the kind seen before: either all DataFrames or all arrays"
+        )
+    added: Any = X if framed else np.asarray(X)
+    if added.ndim != 2 or added.shape[1] != seen.shape[1]:
+        raise DataError(
+            f"X has {added.shape[1] if added.ndim == 2 else 1} features, but NeuralShrinkage is expecting "
+            f"{seen.shape[1]} features as input; partial_fit adds rows of the assets seen before, fit begins anew"
+        )
+    if not framed:
+        return np.concatenate([seen, added])
+    if list(seen.columns) != list(added.columns):
+        raise DataError(
+            "rows added by partial_fit must have the columns seen before, in their order: expected "
+            f"{list(seen.columns)[:5]}, got {list(added.columns)[:5]} as the first; to change the assets, call fit"
+        )
+    if isinstance(seen.index, pd.DatetimeIndex) != isinstance(added.index, pd.DatetimeIndex):
+        raise DataError("rows added by partial_fit must have dates where those seen before have them, and only there")
+    if isinstance(seen.index, pd.DatetimeIndex) and len(added) and added.index[0] <= seen.index[-1]:
+        raise DataError(
+            f"rows added by partial_fit must be later than those seen ({short_date(seen.index[-1])}), got "
+            f"{short_date(added.index[0])}; to begin anew, call fit"
+        )
+    return pd.concat([seen, added])
+
+
+def _mask_of(X: Any, active_mask: Any) -> NDArray[np.bool_]:
+    """The mask of X as an array in its order, True without one."""
+    shape = np.shape(X)
+    if active_mask is None:
+        return np.ones(shape, dtype=bool)
+    if isinstance(active_mask, pd.DataFrame) and isinstance(X, pd.DataFrame):
+        active_mask = active_mask.reindex(index=X.index, columns=X.columns)
+    mask = np.asarray(active_mask)
+    if mask.shape != shape or mask.dtype != np.bool_:
+        raise ParameterError(
+            f"active_mask must be boolean and cover X, of shape {shape}; got {mask.dtype} of shape {mask.shape} or "
+            "labels that X does not have"
+        )
+    return mask
 
 
 def _last_date(X: Any) -> pd.Timestamp | None:

@@ -87,6 +87,18 @@ class CovarianceModel(BaseCovariance):
         ParameterError
             If an option has a value it cannot have.
         """
+        window, history, active = self._prepare(X, active_mask)
+        covariance, n_lifted = lift_eigenvalues(self._estimate(window, history))
+        self.diagnostics_["lifted_eigenvalues"] = float(n_lifted)
+        if active.all():
+            self.covariance_ = covariance
+        else:
+            self.covariance_ = np.full((active.size, active.size), np.nan)
+            self.covariance_[np.ix_(active, active)] = covariance
+        return self
+
+    def _prepare(self, X: npt.ArrayLike, active_mask: Any) -> tuple[Window, FloatArray, npt.NDArray[np.bool_]]:
+        """Check the input, complete the window, start the diagnostics and set `location_`."""
         returns, mask = check_returns(self, X, active_mask)
         if self.lookback is not None:
             whole_number("lookback", self.lookback, minimum=2)
@@ -94,17 +106,9 @@ class CovarianceModel(BaseCovariance):
         history = returns if active.all() else returns[:, active]
         window = prepare_window(history, lookback=self.lookback, assume_centered=self.assume_centered)
         self.diagnostics_ = {}
-        covariance, n_lifted = lift_eigenvalues(self._estimate(window, history))
-        self.diagnostics_["lifted_eigenvalues"] = float(n_lifted)
-        n_assets = returns.shape[1]
-        self.location_ = np.full(n_assets, np.nan)
+        self.location_ = np.full(returns.shape[1], np.nan)
         self.location_[active] = window.location
-        if active.all():
-            self.covariance_ = covariance
-        else:
-            self.covariance_ = np.full((n_assets, n_assets), np.nan)
-            self.covariance_[np.ix_(active, active)] = covariance
-        return self
+        return window, history, active
 
     @abstractmethod
     def _estimate(self, window: Window, history: FloatArray) -> FloatArray:

@@ -7,6 +7,7 @@ from eigenfolio.pipeline.compare import compare_covariance
 from eigenfolio.pipeline.judge import JudgeOptions, Progress
 from eigenfolio.pipeline.options import CompareOptions, RunOptions, TrainOptions
 from eigenfolio.pipeline.prepare import DataOptions, prepare
+from eigenfolio.pipeline.pretrain import PretrainOptions, PretrainOutcome, pretrain
 from eigenfolio.pipeline.run import Outcome, RunContext, run
 from eigenfolio.pipeline.train import TrainOutcome, train
 
@@ -15,6 +16,8 @@ __all__ = [
     "DataOptions",
     "JudgeOptions",
     "Outcome",
+    "PretrainOptions",
+    "PretrainOutcome",
     "Progress",
     "RunContext",
     "RunOptions",
@@ -22,6 +25,7 @@ __all__ = [
     "TrainOutcome",
     "compare_covariance",
     "prepare",
+    "pretrain",
     "run",
     "train",
 ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from eigenfolio.artifacts import check_writable, write_run
 from eigenfolio.pipeline.judge import Progress, judge, plan_evaluation
-from eigenfolio.pipeline.models import CHAMPION, classical_models
+from eigenfolio.pipeline.models import CHAMPION, classical_models, shipped_models
 from eigenfolio.pipeline.options import CompareOptions
 from eigenfolio.pipeline.prepare import prepare
 from eigenfolio.pipeline.run import (
@@ -24,10 +24,10 @@ __all__ = ["compare_covariance"]
 
 
 def compare_covariance(config: CompareOptions, context: RunContext, *, progress: Progress) -> Outcome:
-    """Walk every closed form forward over the whole panel and compare each with the champion.
+    """Walk every closed form and the shipped weights forward over the whole panel and compare each with the champion.
 
     Nothing is trained or chosen, so no rows are sealed; the calibrated estimators learn from the rows before each
-    decision only.
+    decision only, and shipped weights are of a vintage that has seen nothing after it.
 
     Parameters
     ----------
@@ -57,7 +57,10 @@ def compare_covariance(config: CompareOptions, context: RunContext, *, progress:
         n_rows=len(returns),
     )
     judgement = judge(
-        classical_models(lookback=options.lookback, horizon=options.horizon),
+        {
+            **shipped_models(lookback=options.lookback),
+            **classical_models(lookback=options.lookback, horizon=options.horizon),
+        },
         returns,
         plan,
         reference=None,

@@ -19,7 +19,7 @@ from eigenfolio.data import seal
 from eigenfolio.evaluation import walk_forward
 from eigenfolio.learned import NeuralShrinkage
 from eigenfolio.pipeline.judge import Plan, plan_evaluation
-from eigenfolio.pipeline.models import LEARNED, classical_models
+from eigenfolio.pipeline.models import LEARNED, classical_models, shipped_models
 from eigenfolio.pipeline.options import RunOptions, TrainOptions
 from eigenfolio.pipeline.prepare import Prepared, prepare
 from eigenfolio.pipeline.training_tables import MODEL
@@ -230,7 +230,8 @@ def models_of(config: RunOptions, weights: BundleSeries | None) -> dict[str, Any
     """Every model that is judged; without weights the learned one is its closed form."""
     judged = config.evaluation
     return {
-        LEARNED: NeuralShrinkage(weights, lookback=judged.lookback),
+        LEARNED: NeuralShrinkage(weights, network="dense", lookback=judged.lookback),
+        **shipped_models(lookback=judged.lookback),
         **classical_models(lookback=judged.lookback, horizon=judged.horizon),
     }
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+
 from skfolio.moments import BaseCovariance
 from skfolio.optimization import BaseOptimization, HierarchicalRiskParity
 
+from eigenfolio.learned import NeuralShrinkage
 from eigenfolio.models import (
     OAS,
     AverageOracle,
@@ -20,7 +23,7 @@ from eigenfolio.models import (
     champion_covariance,
 )
 
-__all__ = ["CHAMPION", "CLOSED_FORM_START", "LEARNED", "classical_models"]
+__all__ = ["CHAMPION", "CLOSED_FORM_START", "LEARNED", "SHIPPED", "classical_models", "shipped_models"]
 
 CHAMPION = "QIS devolatilised + EWMA(63)"
 """The fixed, unlearned estimator to beat."""
@@ -29,6 +32,22 @@ CLOSED_FORM_START = "Ledoit-Wolf identity"
 """The closed form that the dense network starts at."""
 
 LEARNED = "Neural shrinkage (dense)"
+
+SHIPPED = "Neural shrinkage (spectral)"
+"""The estimator with the weights that ship: at each decision the newest vintage that has seen nothing after it."""
+
+
+def shipped_models(*, lookback: int) -> dict[str, BaseCovariance | BaseOptimization]:
+    """Name the estimator with shipped weights; nothing in an installation without them.
+
+    Parameters
+    ----------
+    lookback : int
+        Rows it looks back, as those it is compared with.
+    """
+    if not (files("eigenfolio.pretrained") / "shrinkage" / "spectral").is_dir():
+        return {}
+    return {SHIPPED: NeuralShrinkage("as_of", network="spectral", lookback=lookback)}
 
 
 def classical_models(*, lookback: int, horizon: int) -> dict[str, BaseCovariance | BaseOptimization]:

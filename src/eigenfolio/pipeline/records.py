@@ -34,6 +34,7 @@ from eigenfolio.pipeline.judge import Progress
 from eigenfolio.pipeline.models import CHAMPION
 from eigenfolio.pipeline.options import CompareOptions, RunOptions, TrainOptions
 from eigenfolio.pipeline.prepare import prepare
+from eigenfolio.pipeline.pretrain import PretrainOptions, PretrainOutcome, data_fingerprint, pretrain
 from eigenfolio.pipeline.run import Outcome, RunContext, flatten, run
 from eigenfolio.pipeline.train import TrainOutcome, train
 from eigenfolio.pipeline.work import INERT
@@ -55,12 +56,19 @@ __all__ = [
     "reproductions",
 ]
 
-JOBS: dict[str, tuple[type[CompareOptions] | type[TrainOptions], Callable[..., Outcome | TrainOutcome]]] = {
+Settings = CompareOptions | TrainOptions | PretrainOptions
+Done = Outcome | TrainOutcome | PretrainOutcome
+
+JOBS: dict[str, tuple[type[CompareOptions] | type[TrainOptions] | type[PretrainOptions], Callable[..., Done]]] = {
     "run": (RunOptions, run),
     "compare-covariance": (CompareOptions, compare_covariance),
     "train": (TrainOptions, train),
+    "pretrain": (PretrainOptions, pretrain),
 }
 """Options and function of every kind of run that can be repeated."""
+
+TRAINED = "trained"
+"""Stands for a book where bundles are compared."""
 
 _LOG = "reproductions.jsonl"
 
@@ -93,7 +101,7 @@ class RunEntry:
     @property
     def data(self) -> str:
         """The data as the configuration names them."""
-        return str(_data_options(self.record).get("path", "-"))
+        return str(_data_options(self.record).get("path") or "-")
 
     def to_dict(self) -> dict[str, Any]:
         """The line as plain JSON-able values."""
@@ -146,9 +154,10 @@ class RunComparison:
         side does not have it.
     metrics : DataFrame
         One row per model, book and metric that both runs have, with columns `first`, `second` and `difference`
-        (second minus first).
+        (second minus first). A bundle stands there by its model and date, with its mean `validation_loss`, under the
+        book "trained".
     only_first, only_second : tuple of str
-        ``"model | book"`` that only one run judged.
+        ``"model | book"`` that only one run judged or trained.
     """
 
     first: RunEntry
@@ -363,7 +372,7 @@ def reproductions(folder: str | Path) -> list[dict[str, Any]]:
 
 def compare_runs(first: RunEntry, second: RunEntry) -> RunComparison:
     """Say in what two runs differ: what they were told, what they used, what came of it."""
-    a, b = _performance(first.record), _performance(second.record)
+    a, b = (_performance(entry.record) | _losses(entry.record) for entry in (first, second))
     rows = [
         {"model": model, "book": book, "metric": metric, "first": x, "second": b[model, book][metric]}
         for (model, book), metrics in a.items()
@@ -458,10 +467,13 @@ def _check_versions(recorded: Mapping[str, str], now: Mapping[str, str]) -> Chec
     return Check(_VERSIONS, False, "; ".join(told))
 
 
-def _check_data(record: RunRecord, settings: CompareOptions | TrainOptions) -> Check:
-    path = settings.data.path
+def _check_data(record: RunRecord, settings: Settings) -> Check:
+    path = settings.data.path or "simulated markets"
     try:
-        found = prepare(settings.data).panel.fingerprint
+        if isinstance(settings, PretrainOptions):
+            found = data_fingerprint(settings)
+        else:
+            found = prepare(settings.data).panel.fingerprint
     except EigenfolioError as error:
         relative = path != "sp500" and not Path(path).is_absolute()
         way_out = "; go to the folder that the run was started from" if relative else ""
@@ -472,7 +484,7 @@ def _check_data(record: RunRecord, settings: CompareOptions | TrainOptions) -> C
     return Check(_DATA, True, f"{path}, fingerprint {found[:12]}")
 
 
-def _job(record: RunRecord) -> tuple[CompareOptions | TrainOptions, Callable[..., Outcome | TrainOutcome]]:
+def _job(record: RunRecord) -> tuple[Settings, Callable[..., Done]]:
     if record.kind not in JOBS:
         raise ArtifactError(
             f"{record.identifier} is of kind {record.kind!r}; what can be repeated is {', '.join(JOBS)}"
@@ -710,6 +722,17 @@ def _performance(record: RunRecord) -> dict[tuple[str, str], dict[str, float]]:
             if isinstance(value, (int, float)) and not isinstance(value, bool)
         }
         for row in record.metrics.get("performance", [])
+    }
+
+
+def _losses(record: RunRecord) -> dict[tuple[str, str], dict[str, float]]:
+    """Validation loss of every bundle that was trained, in the place of the book `TRAINED`."""
+    return {
+        (f"{trial['model']} {trial['through']}", TRAINED): {
+            "validation_loss": float(np.mean(trial["validation_losses"]))
+        }
+        for trial in record.trials
+        if trial.get("validation_losses")
     }
 
 

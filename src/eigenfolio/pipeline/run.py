@@ -33,7 +33,7 @@ from eigenfolio.learned import NeuralShrinkage
 from eigenfolio.learned.window import shrinkage_window
 from eigenfolio.measures import periods_per_year
 from eigenfolio.pipeline.judge import Judgement, Progress, judge, plan_evaluation
-from eigenfolio.pipeline.models import CHAMPION, CLOSED_FORM_START, LEARNED, classical_models
+from eigenfolio.pipeline.models import CHAMPION, CLOSED_FORM_START, LEARNED, classical_models, shipped_models
 from eigenfolio.pipeline.options import CompareOptions, RunOptions
 from eigenfolio.pipeline.prepare import Prepared, prepare
 from eigenfolio.pipeline.training_tables import budget_rows, budget_warnings, save_bundles, training_content, trial_of
@@ -172,6 +172,7 @@ def run(config: RunOptions, context: RunContext, *, progress: Progress) -> Outco
         learned = NeuralShrinkage(series, lookback=config.evaluation.lookback)
         models = {
             LEARNED: learned,
+            **shipped_models(lookback=config.evaluation.lookback),
             **classical_models(lookback=config.evaluation.lookback, horizon=config.evaluation.horizon),
         }
         judgement = judge(

@@ -63,18 +63,8 @@ def work_folder(
     """
     folder = out / f".training-{_digest(kind, settings, fingerprint, code)}"
     made_out = not out.exists()
+    descriptor = _lock(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT)
-    except OSError as error:
-        raise ArtifactError(f"{folder} cannot be written: {error.strerror or error}; choose another folder") from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system takes it back when we are killed
-        except OSError as error:
-            raise ArtifactError(
-                f"another process is at the same job in {out}; wait for it, or give another --out"
-            ) from error
         try:
             yield folder.absolute()  # for workers that were started in another working directory
         except BaseException:
@@ -87,6 +77,29 @@ def work_folder(
         shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(descriptor)
+
+
+def _lock(folder: Path) -> int:
+    """Make the folder and hold its lock; the system takes it back when we are killed."""
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise ArtifactError(
+                f"{folder} cannot be written: {error.strerror or error}; choose another folder"
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            raise ArtifactError(
+                f"another process is at the same job in {folder.parent}; wait for it, or give another --out"
+            ) from error
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(folder / _LOCK)):
+                return descriptor
+        os.close(descriptor)  # whoever held it was done, and removed the folder, between our two steps
 
 
 def _digest(kind: str, settings: Mapping[str, Any], fingerprint: str, code: str | None) -> str:

@@ -82,7 +82,11 @@ class Loss(NamedTuple):
 
 
 class Samples(Protocol):
-    """What can be trained on: a length, and batches by row number."""
+    """What can be trained on: a length, and batches by row number.
+
+    Samples of several shapes may have a method ``batches(order, batch_size)`` that cuts an order of the rows into
+    batches of one shape each; their number must not depend on the order.
+    """
 
     def __len__(self) -> int: ...
 
@@ -250,7 +254,7 @@ def fit(
         losses = _Means()
         order = _order(seed, run.epoch, len(samples))
         rates = [0.0] * len(plans)
-        for step, rows in enumerate(order.split(first.batch_size)):
+        for step, rows in enumerate(_batches(samples, order, first.batch_size)):
             if len(rows) < 2:  # batch normalisation needs two samples
                 continue
             rates = run.rates(step)
@@ -304,7 +308,7 @@ class _Run:
         self.group = Group(networks, device=device)
         decays = [plan.optimiser.weight_decay for plan in plans]
         self.optimiser = FlatOptimiser(self.group, self.options.optimiser, weight_decay=decays, rules=rules)
-        self.steps_per_epoch = max(1, math.ceil(len(samples) / self.options.batch_size))
+        self.steps_per_epoch = max(1, len(_batches(samples, torch.arange(len(samples)), self.options.batch_size)))
         self.probe_every = max(1, self.steps_per_epoch // 8)
         self.accumulate = self.options.accumulate
         self.epoch, self.n_steps, self.n_bad, self.n_skipped = 0, 0, 0, 0
@@ -460,7 +464,7 @@ class _Run:
         means = _Means()
         with torch.no_grad(), self._autocast():
             every = torch.arange(len(samples)) if chosen is None else chosen
-            for rows in every.split(max(2, 4 * self.options.batch_size // self.accumulate)):
+            for rows in _batches(samples, every, max(2, 4 * self.options.batch_size // self.accumulate)):
                 found = self.loss(self.group.call, samples.take(rows))
                 values = {"total": found.total.mean(dim=1)} | {k: v.mean(dim=1) for k, v in found.parts.items()}
                 means.add(values, float(len(rows)))
@@ -626,6 +630,12 @@ def _without_rates(plan: LoopOptions) -> dict[str, Any]:
 def _order(seed: int, epoch: int, n_samples: int) -> Tensor:
     """Order of the samples in one epoch, a function of seed and epoch alone."""
     return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(n_samples))
+
+
+def _batches(samples: Samples, order: Tensor, batch_size: int) -> Sequence[Tensor]:
+    """Cut an order of the rows into batches."""
+    arrange: Callable[[Tensor, int], Sequence[Tensor]] | None = getattr(samples, "batches", None)
+    return order.split(batch_size) if arrange is None else arrange(order, batch_size)
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -1,0 +1,642 @@
+r"""Two spectra of a window of returns, as a spectral network sees them.
+
+Both are correlation matrices of standardised returns z under row weights w, cleaned by quadratic-inverse shrinkage
+whose eigenvalues are put in order again (isotonic, trace kept):
+
+    steady   z = x / s                                          w = 1 / T
+    recent   z = clip(x / max(sqrt(v), s / 4), +-6)             w ~ 1 / (1 + lag / 63)
+
+with x the centred return, s its volatility over the window and v an exponentially weighted variance (half-life 21)
+known before each day. Every row is then divided by the square root of its own root mean square over the assets, so
+that days on which everything moves count less. A spectrum keeps the r = min(N, n) leading eigenvectors, n being the
+rows that w is worth; the N - r others share one eigenvalue. With more assets than rows the eigenvectors come from the
+T x T matrix of inner products, and nothing of size N x N is formed.
+
+The steady spectrum need not be a correlation: its standardised returns are multiplied by (s_i / s)^(1 - kappa), so that
+kappa = 1 cleans the correlation and kappa = 0 the covariance, which is the better matrix where the residual variances
+of the assets are alike. Stocks say about 1 and get the correlation.
+
+The numbers of an eigenvalue ("token", leading first, the null space last) and of an asset are logarithms of ratios or
+shares: none depends on the unit of the returns or on the order of the assets. V are eigenvectors, q cleaned
+eigenvalues, g the diagonal of the cleaned precision and u = z V diag(1/q) V' / g what is left of an asset's return once
+the others have explained it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy.linalg.blas import dsyrk
+from scipy.linalg.lapack import dsyevd
+
+from eigenfolio.models.nonlinear_shrinkage import lag_weights, qis_eigenvalues
+from eigenfolio.models.window import RECENT_ROWS, Window
+
+__all__ = [
+    "ASSET_FEATURES",
+    "CONTEXT_FEATURES",
+    "N_SPECTRA",
+    "SUMMARY_FEATURES",
+    "TOKEN_FEATURES",
+    "SpectralWindow",
+    "Spectrum",
+    "monotone_eigenvalues",
+    "spectral_window",
+]
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+N_SPECTRA = 2
+HALF_LIVES = (21.0, 63.0, 126.0, 252.0)
+CLASSICAL_HALF_LIFE = 63.0
+_ROW_FLOOR = 0.2  # of the median row
+_SMALLEST_EIGENVALUE = 1e-10
+_SMALLEST_CLEAN_EIGENVALUE = 1e-4
+_EQUAL_VARIANCES = 0.03  # variance of log variances, at which half a standardisation is left
+_LAGS = 5
+_NORMAL_ABSOLUTE = 1.2533141373155001  # 1 / E|x| of a standard normal
+
+TOKEN_FEATURES: tuple[str, ...] = (
+    "log_eigenvalue",
+    "log_clean_eigenvalue",
+    "rank_share",
+    "log_inverse_volatility_overlap",
+    "log_participation",
+    "log_rank_from_below",
+    "log_rank_from_above",
+    "is_null_space",
+)
+ASSET_FEATURES: tuple[str, ...] = (
+    *(f"ewma_volatility_{h:g}" for h in HALF_LIVES),
+    "log_mean_absolute",
+    "log_kurtosis",
+    "log_largest",
+    "log_recent_mean_absolute",
+    "still_share",
+    "residual_volatility_21",
+    "residual_volatility_63",
+    "log_residual_variance",
+    "residual_log_kurtosis",
+    "mean_correlation",
+    "leading_loading",
+    "correlation_size",
+    "log_relative_volatility",
+    "log_coverage",
+)
+_RESIDUAL_VARIANCE = ASSET_FEATURES.index("log_residual_variance")
+CONTEXT_FEATURES: tuple[str, ...] = (
+    "log_aspect_ratio",
+    "log_rows",
+    "log_assets",
+    "row_clustering",
+    "asset_clustering",
+    "row_log_kurtosis",
+    "standardisation",
+)
+_OWN_SUMMARY = ("mean_correlation", "log_first", "log_second", "log_smallest", "log_median", "volatility_dispersion")
+SUMMARY_FEATURES: tuple[str, ...] = tuple(
+    f"{spectrum}_{name}"
+    for spectrum in ("steady", "recent")
+    for name in (
+        *CONTEXT_FEATURES,
+        *_OWN_SUMMARY,
+        *(f"mean_{name}" for name in ASSET_FEATURES),
+        *(f"spread_{name}" for name in ASSET_FEATURES),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """One cleaned spectrum with the numbers that describe it.
+
+    Attributes
+    ----------
+    tokens : ndarray of shape (n_tokens, n_token_features)
+        Leading eigenvalue first; where rank < n_assets the last token is the null space.
+    assets : ndarray of shape (n_assets, n_asset_features)
+    context : ndarray of shape (n_context,)
+    vectors : ndarray of shape (n_assets, rank)
+        Orthonormal columns, leading first.
+    log_eigenvalues : ndarray of shape (n_tokens,)
+        Of the cleaned matrix, descending; their sum, the null space counted as often as it has directions, is N.
+    tilt : ndarray of shape (n_assets,)
+        The matrix is that of standardised returns times `tilt`; ones for a correlation.
+    """
+
+    tokens: FloatArray
+    assets: FloatArray
+    context: FloatArray
+    vectors: FloatArray
+    log_eigenvalues: FloatArray
+    tilt: FloatArray
+
+    @property
+    def rank(self) -> int:
+        """Eigenvectors that are kept."""
+        return self.vectors.shape[1]
+
+
+@dataclass(frozen=True)
+class SpectralWindow:
+    """A window as a spectral network sees it.
+
+    Attributes
+    ----------
+    spectra : tuple of Spectrum
+        Steady and recent.
+    summary : ndarray of shape (n_summary,)
+        `SUMMARY_FEATURES`.
+    log_volatility, log_ewma_volatility : ndarray of shape (n_assets,)
+        Per period, over the window and by EWMA with half-life 63.
+    """
+
+    spectra: tuple[Spectrum, ...]
+    summary: FloatArray
+    log_volatility: FloatArray
+    log_ewma_volatility: FloatArray
+
+
+def spectral_window(window: Window, *, center: bool = True) -> SpectralWindow:
+    """Describe a completed window.
+
+    Parameters
+    ----------
+    window : Window
+        At least two rows.
+    center : bool
+        Take the weighted mean off each asset's standardised returns.
+
+    Returns
+    -------
+    SpectralWindow
+
+    Examples
+    --------
+    >>> from eigenfolio.models.window import prepare_window
+    >>> X = np.random.default_rng(0).standard_normal((60, 5)) * 0.01
+    >>> described = spectral_window(prepare_window(X))
+    >>> [spectrum.tokens.shape for spectrum in described.spectra], described.summary.shape
+    ([(5, 8), (5, 8)], (98,))
+    """
+    observed, volatility, n_rows = window.observed, window.volatility, window.n_observations
+    complete = bool(observed.all())
+    tables, scratch = _workspace(n_rows, window.n_assets)
+    standard, devolatilised = tables
+    raw = _history(window.deviations, volatility, observed, np.array(HALF_LIVES), standard, devolatilised)
+    logs = np.log(volatility)
+    ewma = 0.5 * np.log(_led(raw, window))  # against the volatility of the window
+    own = _own_features(ewma, _moments(standard, observed), window.counts)
+    lagged, _ = lag_weights(n_rows, center=center)
+    overlap = 1.0 / volatility
+    overlap = overlap / np.sqrt(overlap @ overlap)
+    relative = logs - np.median(logs)
+    coverage = np.log(np.maximum(window.counts, 1.0) / n_rows)
+    n_observed = np.full(n_rows, float(window.n_assets)) if complete else np.maximum(observed.sum(axis=1), 1.0)
+    world = _world(standard, observed, n_observed)
+    flat = np.full(n_rows, 1.0 / n_rows)
+    shared = (own, relative, overlap, coverage, scratch)
+    damping = _damping(devolatilised, n_observed)
+    recent, recent_summary = _spectrum(devolatilised, observed, complete, damping, lagged, *shared, center=center)
+    kappa = _standardisation(relative, recent.assets[:, _RESIDUAL_VARIANCE], n_rows)
+    tilt = np.exp((1.0 - kappa) * relative)
+    tilt /= np.sqrt((tilt * tilt).mean())
+    damping = _damping(standard, n_observed)
+    steady, steady_summary = _spectrum(standard, observed, complete, damping, flat, *shared, center=center, tilt=tilt)
+    spectra = tuple(replace(s, context=np.concatenate([s.context, world, [kappa]])) for s in (steady, recent))
+    parts = [
+        part
+        for spectrum, summary in zip(spectra, (steady_summary, recent_summary), strict=True)
+        for part in (spectrum.context, summary)
+    ]
+    lead = ewma[HALF_LIVES.index(CLASSICAL_HALF_LIFE)]
+    return SpectralWindow(spectra, np.concatenate(parts), logs, logs + lead)
+
+
+def _standardisation(relative: FloatArray, log_residual_share: FloatArray, n_rows: int) -> float:
+    """Share of the assets' own volatilities by which the steady spectrum divides, kappa in [0, 1].
+
+    Dispersed residual variances mean that a correlation is the matrix to clean, equal ones that the covariance is. With
+    V the variance over assets of the log residual variance, less the 2 / T that noise alone gives, and cut at zero,
+    kappa = V / (V + 0.03); stocks have 0.9 and more.
+    """
+    excess = max(float(np.var(2.0 * relative + log_residual_share)) - 2.0 / n_rows, 0.0)
+    return excess / (excess + _EQUAL_VARIANCES)
+
+
+def _world(standard: FloatArray, observed: BoolArray, n_observed: FloatArray) -> list[float]:
+    """Numbers that tell a market from independent draws.
+
+    Mean autocorrelation at lags 1 to 5 of the log size of the rows, and of each asset's share of it (mean over assets),
+    and the log kurtosis of the sizes.
+    """
+    size = np.sqrt(np.einsum("ti,ti->t", standard, standard) / n_observed)
+    if len(size) <= 2 * _LAGS:
+        return [0.0, 0.0, 0.0]
+    power, logs = float((size**2).mean()), np.log(size + 0.05)[:, None]
+    return [
+        float(_clustering(logs - logs.min(), np.ones(logs.shape))),
+        float(_clustering(standard, 1.0 / (size + 0.05)[:, None])),
+        float(np.log((size**4).mean() / power**2)) if power > 0.0 else 0.0,
+    ]
+
+
+def _workspace(n_rows: int, n_assets: int) -> tuple[FloatArray, NDArray[np.float32]]:
+    """Two tables in double and three in single precision, from one block of memory.
+
+    A C library gives large blocks back to the system and takes them anew, page by page, on the next call; it learns to
+    keep as much as its largest single block. One block for all saves a fifth of the time at 200 assets and 504 rows.
+    """
+    block = np.empty((7, n_rows, n_assets), dtype=np.float32)
+    return block[:4].reshape(-1).view(np.float64).reshape(2, n_rows, n_assets), block[4:]
+
+
+def _led(raw: FloatArray, window: Window) -> FloatArray:
+    """Apply the rules of `Window.led` to variances in units of the window's, (n_half_lives, n_assets)."""
+    own = raw * window.variance
+    long_enough = window.counts.min() >= min(RECENT_ROWS, window.n_observations)
+    if long_enough and own.min() > 1e-6 * own.max():  # no floor is near: the rules change nothing
+        return raw
+    return np.stack([window.led(row) for row in own]) / window.variance
+
+
+def _own_features(ewma: FloatArray, moments: tuple[FloatArray, ...], counts: FloatArray) -> FloatArray:
+    """Asset features that need no spectrum, (n_assets, 9)."""
+    absolute, fourth, largest, recent, seen, still = moments
+    n = np.maximum(counts, 1.0)
+    mean = absolute / n
+    late = np.where(seen > 0.0, recent / np.maximum(seen, 1.0), mean)
+    return np.column_stack(
+        [
+            *ewma,
+            np.log(_NORMAL_ABSOLUTE * mean + 1e-3),
+            np.log(fourth / n / 3.0 + 1e-3),
+            np.log(largest / 3.0 + 1e-3),
+            np.log(_NORMAL_ABSOLUTE * late + 1e-3),
+            3.0 * still / n,
+        ]
+    )
+
+
+def _damping(z: FloatArray, n_observed: FloatArray) -> FloatArray:
+    """Square root of each row's root mean square over the assets observed, (n_rows,)."""
+    size = np.sqrt(np.einsum("ti,ti->t", z, z) / n_observed)
+    typical = float(np.median(size))
+    floor = _ROW_FLOOR * typical if typical > 0.0 else 1.0
+    damping: FloatArray = np.sqrt(np.maximum(size, floor))
+    return damping
+
+
+def _spectrum(
+    z: FloatArray,
+    observed: BoolArray,
+    complete: bool,
+    damping: FloatArray,
+    weights: FloatArray,
+    own: FloatArray,
+    relative: FloatArray,
+    overlap: FloatArray,
+    coverage: FloatArray,
+    scratch: NDArray[np.float32],
+    *,
+    center: bool,
+    tilt: FloatArray | None = None,
+) -> tuple[Spectrum, FloatArray]:
+    """Describe one spectrum of the rows `z`, which are overwritten; `scratch` is room for three such tables."""
+    n_rows, n_assets = z.shape
+    z32, _, u = scratch
+    still = _standardise(z, observed, complete, damping, weights, center, z32)
+    if tilt is not None:
+        z *= tilt
+        z32[...] = z
+    effective = max(round(1.0 / float(weights @ weights) - (1.0 if center else 0.0)), 2)
+    own_size = np.ones(n_assets) if tilt is None else tilt * tilt
+    values, transposed = _eigen(z, still, own_size, n_lost=1 if center else 0)  # descending; all that are not zero
+    padded = np.concatenate([np.zeros(n_assets - len(values)), values[::-1]])
+    clean = monotone_eigenvalues(qis_eigenvalues(padded, n_observations=effective, minimum=_SMALLEST_CLEAN_EIGENVALUE))
+    rank = min(n_assets, effective, len(values))
+    values, transposed = values[:rank], transposed[:rank]
+    q = clean[n_assets - rank :][::-1]
+    null = float(clean[0]) if rank < n_assets else None
+
+    v32 = transposed.astype(np.float32)
+    p = np.matmul(z32, v32.T, out=scratch[1].reshape(-1)[: n_rows * rank].reshape(n_rows, rank))
+    core = (1.0 / q if null is None else 1.0 / q - 1.0 / null).astype(np.float32)
+    squares = transposed * transposed
+    precision = core @ squares + (0.0 if null is None else 1.0 / null)
+    p *= core
+    np.matmul(p, v32, out=u)  # less the part of the null space, which `_row_statistics` adds
+    decays = _decay_rows(n_rows)
+    tokens = _tokens(values, q, null, n_assets, squares, transposed @ overlap)
+    residual, fast, slow, fourth = _row_statistics(
+        u, z32, np.float32(1.0 if null is None else null), null is not None, observed, complete, decays, weights
+    )
+    if not complete:
+        seen = np.maximum(weights @ observed, 1e-6)
+        reach = np.maximum(decays @ observed, 1e-6)
+        residual, fast, slow, fourth = residual / seen, fast / reach[0], slow / reach[1], fourth / seen
+    residual = np.maximum(residual, 1e-12)
+    leading = transposed[0] * (1.0 if transposed[0].sum() >= 0 else -1.0) * np.sqrt(values[0])
+    total = z @ np.ones(n_assets)
+    assets = np.column_stack(
+        [
+            own,
+            0.5 * np.log(fast / residual + 1e-6),
+            0.5 * np.log(slow / residual + 1e-6),
+            -np.log(precision),
+            np.log(fourth / residual**2 / 3.0 + 1e-6),
+            (total @ z) / n_assets,
+            leading,
+            np.sqrt((values * values) @ squares / n_assets),
+            relative,
+            coverage,
+        ]
+    )
+    context = np.array([np.log(n_assets / effective), np.log(effective), np.log(n_assets)])
+    pairs = n_assets * (n_assets - 1)
+    mean_correlation = (float(total @ total) - n_assets) / pairs if pairs else 0.0
+    own_summary = [
+        mean_correlation,
+        np.log(values[0] / n_assets),
+        np.log(max(values[min(1, rank - 1)], _SMALLEST_EIGENVALUE) / n_assets),
+        np.log(clean[0]),
+        np.log(0.5 * (clean[(n_assets - 1) // 2] + clean[n_assets // 2])),  # ascending: its median
+        relative.std(),
+    ]
+    summary = np.concatenate([own_summary, assets.mean(axis=0), assets.std(axis=0)])
+    logs = np.log(q) if null is None else np.append(np.log(q), np.log(null))
+    tilted = np.ones(n_assets) if tilt is None else tilt
+    return Spectrum(tokens, assets, context, transposed.T, logs, tilted), summary
+
+
+def _eigen(z: FloatArray, still: BoolArray, own_size: FloatArray, *, n_lost: int) -> tuple[FloatArray, FloatArray]:
+    """Eigenvalues of z'z, descending, and vectors (n_values, n_assets), from the smaller of z'z and zz'.
+
+    `own_size` is the diagonal of z'z; an asset that is still has it too, and nothing with the others. `n_lost` is the
+    number of directions in which centring has left no variance.
+    """
+    n_rows, n_assets = z.shape
+    if n_assets <= n_rows:
+        gram = dsyrk(1.0, z.T, lower=1)
+        gram[np.diag_indices(n_assets)] = own_size
+        values, vectors = _symmetric_eigen(gram)
+        return np.maximum(values, _SMALLEST_EIGENVALUE)[::-1], np.ascontiguousarray(vectors.T[::-1])
+    values, left = _symmetric_eigen(dsyrk(1.0, z.T, trans=1, lower=1))
+    kept = slice(n_lost + int(np.searchsorted(values[n_lost:], _SMALLEST_EIGENVALUE)), None)  # the rest is null space
+    values, left = values[kept][::-1], left[:, kept][:, ::-1]
+    transposed = (left / np.sqrt(values)).T @ z
+    if not still.any():
+        return values, transposed
+    alone = np.zeros((int(still.sum()), n_assets))
+    alone[np.arange(len(alone)), np.flatnonzero(still)] = 1.0
+    values, transposed = np.append(values, own_size[still]), np.vstack([transposed, alone])
+    order = np.argsort(-values, kind="stable")
+    return values[order], transposed[order]
+
+
+def _symmetric_eigen(lower: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Ascending eigenvalues and vectors of a matrix whose lower triangle is given; the matrix is overwritten."""
+    values, vectors, failed = dsyevd(lower, lower=1, overwrite_a=1)
+    if failed:
+        raise np.linalg.LinAlgError("eigenvalues did not converge")
+    return values, vectors
+
+
+def _tokens(
+    values: FloatArray,
+    q: FloatArray,
+    null: float | None,
+    n_assets: int,
+    squares: FloatArray,
+    overlap: FloatArray,
+) -> FloatArray:
+    rank = len(q)
+    below = np.arange(n_assets - 1, n_assets - 1 - rank, -1.0)  # eigenvalues below each
+    shares = overlap**2
+    tokens = np.column_stack(
+        [
+            np.log(values + 1e-4),
+            np.log(q),
+            (below + 0.5) / n_assets,
+            np.log(n_assets * shares + 1e-3),
+            np.log(n_assets * np.einsum("ki,ki->k", squares, squares)),
+            np.log(below + 1.0),
+            np.log(n_assets - below),
+            np.zeros(rank),
+        ]
+    )
+    if null is None:
+        return tokens
+    n_null = n_assets - rank
+    trace = max(n_assets - float(values.sum()), 0.0)
+    last = [
+        np.log(trace / n_null + 1e-4),
+        np.log(null),
+        0.5 * n_null / n_assets,
+        np.log(n_assets * max(1.0 - float(shares.sum()), 0.0) / n_null + 1e-3),
+        0.0,
+        np.log(0.5 * n_null + 1.0),
+        np.log(n_assets - 0.5 * n_null),
+        1.0,
+    ]
+    return np.vstack([tokens, last])
+
+
+@njit(cache=True)
+def _clustering(z, factor):  # type: ignore[no-untyped-def]
+    """Mean autocorrelation, over columns and lags 1 to 5, of |z| factor."""
+    n_rows, n = z.shape
+    mean, power, product = np.zeros(n), np.zeros(n), np.zeros(n)
+    for t in range(n_rows):
+        for i in range(n):
+            mean[i] += abs(z[t, i]) * factor[t, 0]
+    for i in range(n):
+        mean[i] /= n_rows
+    for t in range(n_rows):
+        for i in range(n):
+            here = abs(z[t, i]) * factor[t, 0] - mean[i]
+            power[i] += here * here
+            for lag in range(1, 6):
+                if t >= lag:
+                    there = abs(z[t - lag, i]) * factor[t - lag, 0] - mean[i]
+                    product[i] += here * there * n_rows / (n_rows - lag)
+    total = 0.0
+    for i in range(n):
+        if power[i] > 1e-12 * n_rows:
+            total += product[i] / power[i]
+    return total / (5.0 * n)
+
+
+@lru_cache(maxsize=32)
+def _decay_rows(n_rows: int) -> FloatArray:
+    """Weights of squares in an EWMA that starts at the mean of the first 21, half-lives 21 and 63, (2, n_rows)."""
+    start = min(RECENT_ROWS, n_rows)
+    rows = []
+    for half_life in (21.0, 63.0):
+        keep = 2.0 ** (-1.0 / half_life)
+        row = (1.0 - keep) * keep ** np.arange(n_rows - 1, -1, -1.0)
+        row[:start] += keep**n_rows / start
+        rows.append(row)
+    return np.stack(rows)
+
+
+@njit(cache=True)
+def _standardise(z, observed, complete, damping, weights, center, single):  # type: ignore[no-untyped-def]
+    """Damp and centre the rows of z, give them the roots of their weights and its columns unit length, in place.
+
+    The result goes into `single` as well; returns which columns do not move.
+    """
+    n_rows, n = z.shape
+    mean, seen, size = np.zeros(n), np.zeros(n), np.zeros(n)
+    if center:
+        for t in range(n_rows):
+            share, row = weights[t] / damping[t], z[t]
+            for i in range(n):
+                mean[i] += share * row[i]  # 0 where missing
+        if not complete:
+            for t in range(n_rows):
+                for i in range(n):
+                    seen[i] += weights[t] * observed[t, i]
+            for i in range(n):
+                mean[i] /= max(seen[i], 1e-300)
+    for t in range(n_rows):
+        scale, root, row = 1.0 / damping[t], np.sqrt(weights[t]), z[t]
+        for i in range(n):
+            row[i] = (row[i] * scale - mean[i]) * root
+        if not complete:
+            for i in range(n):
+                row[i] *= observed[t, i]
+        for i in range(n):
+            size[i] += row[i] * row[i]
+    still = np.zeros(n, dtype=np.bool_)
+    for i in range(n):
+        still[i] = np.sqrt(size[i]) <= 1e-6  # ordinary assets are near 1; below this there is rounding noise only
+        size[i] = 0.0 if still[i] else 1.0 / np.sqrt(size[i])
+    for t in range(n_rows):
+        row, out = z[t], single[t]
+        for i in range(n):
+            row[i] *= size[i]
+            out[i] = row[i]
+    return still
+
+
+@njit(cache=True)
+def _row_statistics(u, z, null, has_null, observed, complete, decays, weights):  # type: ignore[no-untyped-def]
+    """Over the rows: sum u^2, sum u^2 / weight under two decays and sum u^4 / weight, with z / null added to u."""
+    n_rows, n = u.shape
+    mass, fast, slow, fourth = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
+    for t in range(n_rows):
+        a, b, c = decays[0, t] / weights[t], decays[1, t] / weights[t], 1.0 / weights[t]
+        for i in range(n):
+            left = u[t, i]
+            if has_null:
+                left += z[t, i] / null
+            square = float(left) * float(left)
+            if not complete:
+                square *= observed[t, i]
+            mass[i] += square
+            fast[i] += a * square
+            slow[i] += b * square
+            fourth[i] += c * square * square
+    return mass, fast, slow, fourth
+
+
+@njit(cache=True)
+def _history(x, volatility, observed, half_lives, standard, scaled):  # type: ignore[no-untyped-def]
+    """Write each asset in units of its volatility, and devolatilised: over that known before each row, cut at +-6.
+
+    The latter is at least a quarter and has the first of the half-lives. Returns the last exponentially weighted
+    variances of all of them, (n_half_lives, n_assets); they start at the mean square of the first 21 rows, and a
+    missing row leaves them as they are.
+    """
+    n_rows, n = x.shape
+    variances = np.empty((len(half_lives), n))
+    for i in range(n):
+        start, seen = 0.0, 0
+        for t in range(n_rows):
+            if seen == 21:
+                break
+            if observed[t, i]:
+                start += (x[t, i] / volatility[i]) ** 2
+                seen += 1
+        for h in range(len(half_lives)):
+            variances[h, i] = start / max(seen, 1)
+    for t in range(n_rows):
+        for i in range(n):
+            standard[t, i] = x[t, i] / volatility[i]
+        for i in range(n):
+            known = standard[t, i] / max(np.sqrt(variances[0, i]), 0.25)
+            scaled[t, i] = min(6.0, max(-6.0, known))
+        for h in range(len(half_lives)):
+            move = 1.0 - 2.0 ** (-1.0 / half_lives[h])
+            for i in range(n):
+                moved = variances[h, i] + move * (standard[t, i] * standard[t, i] - variances[h, i])
+                variances[h, i] = moved if observed[t, i] else variances[h, i]
+    return variances
+
+
+@njit(cache=True)
+def _moments(z, observed):  # type: ignore[no-untyped-def]
+    """Sums over rows: |z|, z^4, largest |z|, |z| of the last 63 rows, how many those are, rows with |z| < 0.1."""
+    n_rows, n = z.shape
+    absolute, fourth, largest, still = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
+    recent, late = np.zeros(n), np.zeros(n)
+    for t in range(n_rows):
+        for i in range(n):
+            size = abs(z[t, i])
+            absolute[i] += size
+            fourth[i] += size * size * size * size
+            largest[i] = max(largest[i], size)
+        for i in range(n):
+            still[i] += 1.0 if observed[t, i] and abs(z[t, i]) < 0.1 else 0.0
+        if t >= n_rows - 63:
+            for i in range(n):
+                recent[i] += abs(z[t, i])
+                late[i] += observed[t, i]
+    return absolute, fourth, largest, recent, late, still
+
+
+def monotone_eigenvalues(eigenvalues: FloatArray) -> FloatArray:
+    """Nearest non-decreasing sequence in least squares (pooled adjacent violators); the sum is kept.
+
+    Parameters
+    ----------
+    eigenvalues : ndarray of shape (n,)
+
+    Returns
+    -------
+    ndarray of shape (n,)
+
+    Examples
+    --------
+    >>> monotone_eigenvalues(np.array([3.0, 1.0, 2.0, 4.0]))
+    array([2., 2., 2., 4.])
+    """
+    return np.asarray(_pooled(np.asarray(eigenvalues, dtype=float)))
+
+
+@njit(cache=True)
+def _pooled(y):  # type: ignore[no-untyped-def]
+    n = len(y)
+    level, size = np.empty(n), np.empty(n)
+    blocks = 0
+    for i in range(n):
+        level[blocks], size[blocks] = y[i], 1.0
+        blocks += 1
+        while blocks > 1 and level[blocks - 2] > level[blocks - 1]:
+            both = size[blocks - 2] + size[blocks - 1]
+            level[blocks - 2] = (level[blocks - 2] * size[blocks - 2] + level[blocks - 1] * size[blocks - 1]) / both
+            size[blocks - 2] = both
+            blocks -= 1
+    out = np.empty(n)
+    at = 0
+    for b in range(blocks):
+        for _ in range(int(size[b])):
+            out[at] = level[b]
+            at += 1
+    return out

@@ -1,0 +1,342 @@
+r"""Forward pass of trained spectral networks, without torch, and the covariance that their answer makes.
+
+    C = sum_b pi_b T_b^-1 (d0_b I + V_b diag(d_b - d0_b) V_b') T_b^-1 + 1e-4 I,    Sigma = diag(sigma) C diag(sigma)
+
+T_b are the tilts of the spectra (identity for a correlation). Of what the networks say about eigenvalues half is taken:
+on 2013-2016, with networks trained to 2012, that was better than all of it and than nothing in every kind of universe.
+
+The members of an ensemble are averaged where they speak: log eigenvalues, log volatilities, shares. `d0`, the
+eigenvalue of a null space, is never above the others, so C is a matrix of low rank with positive weights plus a
+multiple of the identity, kept in that form until someone asks for it dense. The twin in PyTorch is
+`eigenfolio.models.networks.SpectralShrinkageNetwork`; tests hold the two equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.blas import dsyrk
+from scipy.special import ndtr, softmax
+
+from eigenfolio.artifacts import Bundle
+from eigenfolio.errors import ArtifactError
+from eigenfolio.learned.spectra import (
+    ASSET_FEATURES,
+    CONTEXT_FEATURES,
+    N_SPECTRA,
+    SUMMARY_FEATURES,
+    TOKEN_FEATURES,
+    SpectralWindow,
+    Spectrum,
+)
+
+__all__ = [
+    "EIGENVALUE_TRUST",
+    "FEATURE_BOUND",
+    "RIDGE",
+    "VOLATILITY_SHARE",
+    "FactorCovariance",
+    "SpectralAnswer",
+    "SpectralForward",
+    "classical_answer",
+    "combine",
+    "feature_names",
+    "mean_answer",
+    "shrunk_spectrum",
+]
+
+FloatArray = NDArray[np.float64]
+
+EIGENVALUE_BOUND, VOLATILITY_BOUND = 3.0, 1.5
+FEATURE_BOUND = 4.0
+VOLATILITY_SHARE = 0.7
+EIGENVALUE_TRUST = 0.5
+RIDGE = 1e-4
+_TABLE_END, _TABLE_STEPS = 9.0, 256  # of the normal distribution, per unit
+_TABLE_POINTS = np.arange(-_TABLE_END, _TABLE_END + 1.0 / _TABLE_STEPS, 1.0 / _TABLE_STEPS)
+_NORMAL_TABLE = (ndtr(_TABLE_POINTS), np.exp(-0.5 * _TABLE_POINTS**2) / np.sqrt(2.0 * np.pi) / _TABLE_STEPS)
+
+
+@dataclass(frozen=True)
+class SpectralAnswer:
+    """What a network, or the mean of several, says of one window.
+
+    Attributes
+    ----------
+    eigenvalue_change : tuple of ndarray of shape (n_tokens,)
+        Per spectrum, of the log eigenvalues.
+    volatility_change : ndarray of shape (n_assets,)
+        Of the log volatilities.
+    shares : ndarray of shape (n_spectra,)
+        Weights of the spectra, sum 1.
+    log_scale : float
+        Common change of all log volatilities.
+    """
+
+    eigenvalue_change: tuple[FloatArray, ...]
+    volatility_change: FloatArray
+    shares: FloatArray
+    log_scale: float
+
+
+def classical_answer(window: SpectralWindow) -> SpectralAnswer:
+    """What an untrained network says: no change, both spectra alike."""
+    return SpectralAnswer(
+        tuple(np.zeros_like(spectrum.log_eigenvalues) for spectrum in window.spectra),
+        np.zeros_like(window.log_volatility),
+        np.full(N_SPECTRA, 1.0 / N_SPECTRA),
+        0.0,
+    )
+
+
+def mean_answer(answers: Sequence[SpectralAnswer]) -> SpectralAnswer:
+    """Average the members of an ensemble."""
+    if len(answers) == 1:
+        return answers[0]
+    return SpectralAnswer(
+        tuple(np.mean(parts, axis=0) for parts in zip(*(a.eigenvalue_change for a in answers), strict=True)),
+        np.mean([a.volatility_change for a in answers], axis=0),
+        np.mean([a.shares for a in answers], axis=0),
+        float(np.mean([a.log_scale for a in answers])),
+    )
+
+
+def feature_names() -> tuple[str, ...]:
+    """Ordered names of all inputs, for the bundle."""
+    names = [f"token.{name}" for name in TOKEN_FEATURES] + [f"asset.{name}" for name in ASSET_FEATURES]
+    return (
+        *names,
+        *(f"context.{name}" for name in CONTEXT_FEATURES),
+        *(f"summary.{name}" for name in SUMMARY_FEATURES),
+    )
+
+
+class SpectralForward:
+    """Trained spectral networks of a bundle.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        Of family "shrinkage" and network "spectral".
+
+    Raises
+    ------
+    ArtifactError
+        If it is another kind of bundle, or its inputs are not those of this version.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        if (bundle.family, bundle.network) != ("shrinkage", "spectral"):
+            raise ArtifactError(
+                f"expected a bundle of shrinkage/spectral, got {bundle.family}/{bundle.network}; give the folder of a "
+                "spectral shrinkage model"
+            )
+        if bundle.feature_names != feature_names():
+            raise ArtifactError("the bundle was trained on other inputs than this version computes; train it again")
+        self._scalers = {
+            kind: (bundle.tensors[f"{kind}_center"].astype(float), bundle.tensors[f"{kind}_scale"].astype(float))
+            for kind in ("token", "asset", "context", "summary")
+        }
+        self._layers = {
+            name.removesuffix(".weight"): (
+                np.ascontiguousarray(tensor.astype(float).swapaxes(1, 2)),  # (n_members, n_in, n_out)
+                bundle.tensors[f"{name.removesuffix('.weight')}.bias"].astype(float)[:, None, :],
+            )
+            for name, tensor in bundle.tensors.items()
+            if name.endswith(".weight")
+        }
+        self._mixing = bundle.tensors["mixing"].astype(float)
+        self.n_members = len(self._mixing)
+
+    def members(self, window: SpectralWindow) -> list[SpectralAnswer]:
+        """Answer of every member."""
+        changes, votes = [], []
+        for b, spectrum in enumerate(window.spectra):
+            context = self._scale("context", spectrum.context, b)
+            tokens = _with_context(self._scale("token", spectrum.tokens, b), context)
+            assets = _with_context(self._scale("asset", spectrum.assets, b), context)
+            y = _gelu(self._layer(f"spectra.{b}.token_in", tokens))  # (n_members, n_tokens, n_units)
+            y += _scanned(self._layer(f"spectra.{b}.scan.gates", y))
+            said = _bounded(self._layer(f"spectra.{b}.token_out", y)[..., 0], EIGENVALUE_BOUND)
+            changes.append(EIGENVALUE_TRUST * said)
+            x = _gelu(self._layer(f"spectra.{b}.asset_in", assets))  # (n_members, n_assets, n_units)
+            x = _gelu(self._layer(f"spectra.{b}.asset_hidden", x))
+            votes.append(_bounded(self._layer(f"spectra.{b}.asset_out", x)[..., 0], VOLATILITY_BOUND))
+        summary = self._scale("summary", window.summary)
+        z = _gelu(self._layer("summary_hidden", _gelu(self._layer("summary_in", summary[None, :]))))
+        said = self._layer("summary_out", z)[:, 0]  # (n_members, 1 + n_spectra)
+        return [
+            SpectralAnswer(
+                tuple(change[member] for change in changes),
+                sum((share * vote[member] for share, vote in zip(shares, votes, strict=True)), np.zeros(1)),
+                shares,
+                float(said[member, 0]),
+            )
+            for member, shares in enumerate(softmax(self._mixing + said[:, 1:], axis=1))
+        ]
+
+    def out_of_range(self, window: SpectralWindow) -> float:
+        """Share of the summary's numbers that lie beyond four scales of what training has seen."""
+        center, scale = self._scalers["summary"]
+        return float((np.abs((window.summary - center) / scale) > FEATURE_BOUND).mean())
+
+    def _scale(self, kind: str, values: FloatArray, spectrum: int | None = None) -> FloatArray:
+        center, scale = self._scalers[kind]
+        if spectrum is not None:
+            center, scale = center[spectrum], scale[spectrum]
+        scaled: FloatArray = np.clip((values - center) / scale, -FEATURE_BOUND, FEATURE_BOUND)
+        return scaled
+
+    def _layer(self, name: str, x: FloatArray) -> FloatArray:
+        weight, bias = self._layers[name]
+        y: FloatArray = np.matmul(x, weight)
+        y += bias
+        return y
+
+
+@dataclass(frozen=True)
+class FactorCovariance:
+    """A covariance of low rank plus a diagonal: diag(scale) (factor factor' + diag(base)) diag(scale).
+
+    Attributes
+    ----------
+    factor : ndarray of shape (n_assets, rank)
+    scale : ndarray of shape (n_assets,)
+        Volatility per period of a unit diagonal.
+    base : ndarray of shape (n_assets,)
+        Positive.
+    """
+
+    factor: FloatArray
+    scale: FloatArray
+    base: FloatArray
+
+    def dense(self) -> FloatArray:
+        """The whole matrix, (n_assets, n_assets), exactly symmetric."""
+        lower = dsyrk(1.0, self.factor * self.scale[:, None], lower=1)  # zero above the diagonal
+        full: FloatArray = lower + lower.T
+        full[np.diag_indices_from(full)] = np.diag(lower) + self.base * self.scale**2
+        return full
+
+    def variance(self, weights: FloatArray) -> float:
+        """Variance of a portfolio, squared return per period."""
+        exposure = weights * self.scale
+        loading = exposure @ self.factor
+        return float(loading @ loading + exposure @ (self.base * exposure))
+
+    def diagonal(self) -> FloatArray:
+        """Variances, (n_assets,)."""
+        own: FloatArray = (np.einsum("ik,ik->i", self.factor, self.factor) + self.base) * self.scale**2
+        return own
+
+    def solve(self, right: FloatArray) -> FloatArray:
+        """Sigma^-1 right, by Woodbury's identity."""
+        scaled = (right.T / (self.scale * self.base)).T
+        inner = self.factor.T @ scaled
+        solved = scaled - ((self.factor @ cho_solve(self._core, inner)).T / self.base).T
+        result: FloatArray = (solved.T / self.scale).T
+        return result
+
+    @cached_property
+    def _core(self) -> tuple[FloatArray, bool]:
+        gram = self.factor.T @ (self.factor / self.base[:, None])
+        gram[np.diag_indices_from(gram)] += 1.0
+        factored: tuple[FloatArray, bool] = cho_factor(gram, lower=True)
+        return factored
+
+
+def combine(window: SpectralWindow, answer: SpectralAnswer) -> FactorCovariance:
+    """Join spectra, shares and volatilities to a covariance."""
+    parts, base = [], np.full(len(window.log_volatility), RIDGE)
+    for spectrum, change, share in zip(window.spectra, answer.eigenvalue_change, answer.shares, strict=True):
+        eigenvalues, null = cleaned(spectrum, change)
+        base += share * null / spectrum.tilt**2
+        parts.append(spectrum.vectors * np.sqrt(share * (eigenvalues - null)) / spectrum.tilt[:, None])
+    lead = window.log_ewma_volatility - window.log_volatility
+    logs = window.log_volatility + VOLATILITY_SHARE * lead + answer.volatility_change + answer.log_scale
+    return FactorCovariance(np.hstack(parts), np.exp(logs), base)
+
+
+def cleaned(spectrum: Spectrum, change: FloatArray) -> tuple[FloatArray, float]:
+    """Eigenvalues of a spectrum after a change, (rank,), and that of the null space (0 where there is none)."""
+    eigenvalues = np.exp(spectrum.log_eigenvalues + change)
+    kept = eigenvalues[: spectrum.rank]
+    null = min(float(eigenvalues[-1]), float(kept.min())) if len(eigenvalues) > spectrum.rank else 0.0
+    return kept, null
+
+
+def shrunk_spectrum(window: SpectralWindow, answer: SpectralAnswer) -> tuple[float, FloatArray]:
+    """What became of the steady spectrum: the closest intensity toward the identity, and eigenvalues before and after.
+
+    The intensity minimises sum (d - (1 - delta) lambda - delta)^2 over all N eigenvalues, cut to [0, 1].
+    """
+    spectrum = window.spectra[0]
+    n_assets = len(window.log_volatility)
+    kept, null = cleaned(spectrum, answer.eigenvalue_change[0])
+    before = np.exp(spectrum.tokens[:, 0]) - 1e-4
+    after = np.append(kept, null) if len(before) > spectrum.rank else kept
+    times = np.ones(len(before))
+    if len(before) > spectrum.rank:
+        times[-1] = n_assets - spectrum.rank
+    away = before - 1.0
+    whole = float(times @ away**2)
+    intensity = float(times @ (away * (before - after))) / whole if whole > 1e-12 else 1.0
+    return min(max(intensity, 0.0), 1.0), np.column_stack([before, after])
+
+
+def _with_context(x: FloatArray, context: FloatArray) -> FloatArray:
+    return np.hstack([x, np.broadcast_to(context, (len(x), len(context)))])
+
+
+def _bounded(x: FloatArray, bound: float) -> FloatArray:
+    y: FloatArray = bound * np.tanh(x / bound)
+    return y
+
+
+def _gelu(x: FloatArray) -> FloatArray:
+    """x Phi(x), in place; Phi from a table by Hermite's cubic, to 1e-12."""
+    _gelu_by_table(x.reshape(-1), *_NORMAL_TABLE)
+    return x
+
+
+@njit(cache=True)
+def _gelu_by_table(x, level, slope):  # type: ignore[no-untyped-def]
+    for i in range(x.size):
+        if x[i] <= -_TABLE_END:
+            x[i] = 0.0
+        elif x[i] < _TABLE_END:  # what lies above, and what is no number, stays
+            place = (x[i] + _TABLE_END) * _TABLE_STEPS
+            k = int(place)
+            t, rise = place - k, level[k + 1] - level[k]
+            bend = 3.0 * rise - 2.0 * slope[k] - slope[k + 1]
+            twist = slope[k] + slope[k + 1] - 2.0 * rise
+            x[i] *= level[k] + t * (slope[k] + t * (bend + t * twist))
+
+
+def _scanned(gates: FloatArray) -> FloatArray:
+    """Both directions of the recurrence for gates and candidates, (n_members, n_tokens, 2 n_units)."""
+    n_units = gates.shape[2] // 2
+    taken = 1.0 / (1.0 + np.exp(-gates[..., :n_units]))
+    out: FloatArray = _recurrence(taken, np.tanh(gates[..., n_units:]))
+    return out
+
+
+@njit(cache=True)
+def _recurrence(taken, candidate):  # type: ignore[no-untyped-def]
+    """h_t = (1 - taken_t) h_{t-1} + taken_t candidate_t; the second half of the units runs backwards."""
+    n_members, n_tokens, n = taken.shape
+    out = np.empty((n_members, n_tokens, n))
+    for m in range(n_members):
+        state = np.zeros(n)
+        for i in range(n_tokens):
+            for j in range(n):
+                t = i if j < n // 2 else n_tokens - 1 - i
+                state[j] += taken[m, t, j] * (candidate[m, t, j] - state[j])
+                out[m, t, j] = state[j]
+    return out

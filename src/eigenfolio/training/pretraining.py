@@ -1,0 +1,235 @@
+"""Training the spectral networks that ship with the package.
+
+A vintage is a bundle that has seen nothing after its date. Its windows come from a mixture of universes
+(`eigenfolio.training.mixture`); the epochs are few and fixed, and the validation windows, other draws from the same
+years, only watch. The defaults are the choice made on 2013-2016 with networks trained to 2012.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from eigenfolio.artifacts import Bundle, CheckpointStore
+from eigenfolio.learned.spectra import ASSET_FEATURES, CONTEXT_FEATURES, N_SPECTRA, SUMMARY_FEATURES, TOKEN_FEATURES
+from eigenfolio.learned.spectral import feature_names
+from eigenfolio.models.networks.spectral import SpectralShrinkageNetwork
+from eigenfolio.training.loop import History, LoopOptions, fit
+from eigenfolio.training.mixture import DrawnWindow, WindowSource, draw_mixture
+from eigenfolio.training.optimisers import AdamW
+from eigenfolio.training.schedules import OneCycle
+from eigenfolio.training.spectral import SpectralLoss, SpectralSamples, fit_scaler, spectral_loss
+
+__all__ = ["SpectralOptions", "SpectralTraining", "TrainedVintage", "default_sources", "train_spectral"]
+
+UNDATED = pd.Timestamp("1900-01-01")
+"""What `trained_through` says of weights that have seen simulated markets alone."""
+
+
+class SpectralOptions(BaseModel):
+    """Shape of the spectral network.
+
+    Parameters
+    ----------
+    n_units : int
+        Hidden width, even.
+    dropout : float
+        After the first layer of each net.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_units: int = Field(default=16, ge=4, le=128, multiple_of=2)
+    dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
+
+
+def default_sources() -> tuple[WindowSource, ...]:
+    """The mixture of the shipped weights: stocks above all, then funds, portfolios, weeks and populations."""
+    stocks = ("stocks", "delisted")
+    return (
+        WindowSource(name="stocks", panels=stocks, counts={20: 800, 40: 960, 60: 960, 100: 1280, 150: 640, 200: 540}),
+        WindowSource(name="large", panels=stocks, counts={300: 240, 400: 120}, min_lookback=120),
+        WindowSource(name="late", panels=stocks, counts={20: 120, 60: 160, 100: 160, 200: 40}, change="late"),
+        WindowSource(name="copies", panels=stocks, counts={20: 60, 60: 80, 100: 80, 200: 40}, change="copies"),
+        WindowSource(name="foreign", panels=stocks, counts={20: 40, 60: 40, 100: 40}, change="foreign"),
+        WindowSource(name="funds", panels=("funds",), counts={20: 450, 40: 450, 60: 350, 100: 200}, max_lookback=504),
+        WindowSource(name="core", panels=("core",), counts={15: 250, 25: 250}, max_lookback=504),
+        WindowSource(
+            name="portfolios", panels=stocks, counts={20: 80, 40: 80, 100: 60}, max_lookback=504, change="portfolios"
+        ),
+        WindowSource(
+            name="weeks",
+            panels=stocks,
+            counts={20: 60, 60: 60, 100: 40},
+            max_lookback=260,
+            horizon=8,
+            frequency="weekly",
+        ),
+        WindowSource(name="populations", counts={20: 150, 60: 250, 100: 300, 200: 200}, change="population"),
+    )
+
+
+class SpectralTraining(BaseModel):
+    """Everything that shapes the training of one vintage.
+
+    Parameters
+    ----------
+    n_members : int
+        Networks trained side by side; the estimator averages their answers.
+    validation_share : float
+        Windows of each source drawn anew for validation, as a share of those that teach.
+    sources, network, loss, loop : mapping
+        Options of the parts.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_members: int = Field(default=3, ge=1)
+    validation_share: float = Field(default=0.05, gt=0.0, le=1.0)
+    sources: tuple[WindowSource, ...] = Field(default_factory=default_sources)
+    network: SpectralOptions = SpectralOptions()
+    loss: SpectralLoss = SpectralLoss()
+    loop: LoopOptions = LoopOptions(
+        max_epochs=3,
+        patience=3,
+        batch_size=32,
+        learning_rate=3e-3,
+        optimiser=AdamW(weight_decay=0.01),
+        schedule=OneCycle(),
+        clip_norm=1.0,
+    )
+
+    def scaled(self, share: float) -> SpectralTraining:
+        """The same mixture with a share of the windows, at least two of every size."""
+        sources = tuple(
+            source.model_copy(update={"counts": {n: max(2, round(share * c)) for n, c in source.counts.items()}})
+            for source in self.sources
+        )
+        return self.model_copy(update={"sources": sources})
+
+    def simulated(self) -> SpectralTraining:
+        """The same number of windows from populations alone."""
+        counts: dict[int, int] = {}
+        for source in self.sources:
+            for n_assets, count in source.counts.items():
+                if n_assets <= 200:
+                    counts[n_assets] = counts.get(n_assets, 0) + count
+        populations = WindowSource(name="populations", counts=counts, change="population")
+        return self.model_copy(update={"sources": (populations,)})
+
+
+@dataclass(frozen=True)
+class TrainedVintage:
+    """A bundle, how the training of each member went, and the seconds of drawing and training."""
+
+    bundle: Bundle
+    histories: tuple[History, ...]
+    drawing_seconds: float
+    training_seconds: float
+
+
+def train_spectral(
+    panels: Mapping[str, pd.DataFrame],
+    through: pd.Timestamp | None,
+    *,
+    options: SpectralTraining,
+    seed: int,
+    details: Mapping[str, Any] | None = None,
+    store: CheckpointStore | None = None,
+    n_jobs: int = 1,
+    on_draw: Callable[[], None] | None = None,
+    on_epoch: Callable[[int], None] | None = None,
+) -> TrainedVintage:
+    """Train one vintage.
+
+    Parameters
+    ----------
+    panels : mapping of str to DataFrame
+        Simple daily returns by the names that the sources use.
+    through : Timestamp or None
+        Last date that any window or horizon touches; None for populations alone.
+    options : SpectralTraining
+    seed : int
+        Windows, initial weights, batch order and dropout come from it.
+    details : mapping, optional
+        Kept in the bundle beside what is known here.
+    store : CheckpointStore, optional
+        Checkpoints after every epoch; a training that was cut off goes on from there to the same bits.
+    n_jobs : int
+        Workers that draw windows; the result does not depend on it.
+    on_draw, on_epoch : callable, optional
+        Called after every chunk of windows, and with the number of each finished epoch.
+
+    Returns
+    -------
+    TrainedVintage
+    """
+    began = time.perf_counter()
+    drawn = draw_mixture(panels, options.sources, through=through, seed=seed, n_jobs=n_jobs, on_done=on_draw)
+    watching = options.scaled(options.validation_share).sources
+    watched = draw_mixture(panels, watching, through=through, seed=seed + 1, n_jobs=n_jobs, on_done=on_draw)
+    samples, validation = _samples(drawn), _samples(watched)
+    drawing = time.perf_counter() - began
+    scaler = fit_scaler(samples)
+    rng = np.random.default_rng([seed, 0])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            networks = []
+            for _ in range(options.n_members):
+                network = SpectralShrinkageNetwork(
+                    len(TOKEN_FEATURES),
+                    len(ASSET_FEATURES),
+                    len(CONTEXT_FEATURES),
+                    len(SUMMARY_FEATURES),
+                    n_spectra=N_SPECTRA,
+                    n_units=options.network.n_units,
+                    dropout=options.network.dropout,
+                )
+                network.initialise(torch.Generator().manual_seed(int(rng.integers(2**62))))
+                networks.append(network)
+            histories = fit(
+                networks,
+                samples,
+                spectral_loss(scaler, options.loss),
+                validation=validation,
+                options=options.loop,
+                seed=int(rng.integers(2**62)),
+                store=store,
+                on_epoch=on_epoch,
+            )
+    finally:
+        torch.set_num_threads(threads)
+    states = [{name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()} for network in networks]
+    tensors = {name: np.stack([state[name] for state in states]) for name in states[0] if "dropout" not in name}
+    dates = [window.date for window in drawn if window.date is not None]
+    bundle = Bundle(
+        family="shrinkage",
+        network="spectral",
+        options=options.network.model_dump(mode="json"),
+        feature_names=feature_names(),
+        tensors=tensors | scaler.tensors(),
+        trained_through=UNDATED if through is None else through,
+        details={
+            "seed": seed,
+            "n_windows": {source.name: source.n_windows for source in options.sources},
+            "first_date": min(dates).isoformat() if dates else None,
+            "last_date": max(dates).isoformat() if dates else None,
+            "losses": [[(r.train["total"], r.validation["total"]) for r in history.epochs] for history in histories],
+            "training": options.model_dump(mode="json"),
+            **(details or {}),
+        },
+    )
+    return TrainedVintage(bundle, tuple(histories), drawing, time.perf_counter() - began - drawing)
+
+
+def _samples(drawn: list[DrawnWindow]) -> SpectralSamples:
+    return SpectralSamples.of([(window.window, window.future) for window in drawn])
