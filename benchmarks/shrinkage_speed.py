@@ -22,7 +22,7 @@ from eigenfolio.artifacts import Bundle, load_bundle
 from eigenfolio.errors import ArtifactError
 from eigenfolio.learned import NeuralShrinkage
 from eigenfolio.learned.shipped import shipped_bundle
-from eigenfolio.learned.spectra import ASSET_FEATURES, CONTEXT_FEATURES, SUMMARY_FEATURES, TOKEN_FEATURES
+from eigenfolio.learned.spectra import ASSET_FEATURES, CONTEXT_FEATURES, N_SPECTRA, SUMMARY_FEATURES, TOKEN_FEATURES
 from eigenfolio.learned.spectral import feature_names
 
 SHAPES = [(n, t) for n in (50, 200, 400, 800) for t in (252, 504, 1008)]
@@ -41,19 +41,19 @@ def random_weights(n_members: int = 3, n_units: int = 16) -> Bundle:
         "summary": len(SUMMARY_FEATURES),
     }
     layers = {"summary_in": (widths["summary"], n_units), "summary_hidden": (n_units, n_units)}
-    layers["summary_out"] = (n_units, 1)
-    for b in range(2):
+    layers["summary_out"] = (n_units, 1 + N_SPECTRA)
+    for b in range(N_SPECTRA):
         for kind in ("token", "asset"):
             layers[f"spectra.{b}.{kind}_in"] = (widths[kind] + widths["context"], n_units)
             layers[f"spectra.{b}.{kind}_out"] = (n_units, 1)
         layers[f"spectra.{b}.scan.gates"] = (n_units, 2 * n_units)
         layers[f"spectra.{b}.asset_hidden"] = (n_units, n_units)
-    tensors = {"mixing": np.zeros((n_members, 2))}
+    tensors = {"mixing": np.zeros((n_members, N_SPECTRA))}
     for name, (n_in, n_out) in layers.items():
         tensors[f"{name}.weight"] = 0.1 * rng.standard_normal((n_members, n_out, n_in))
         tensors[f"{name}.bias"] = 0.1 * rng.standard_normal((n_members, n_out))
     for kind, width in widths.items():
-        shape = (width,) if kind == "summary" else (2, width)
+        shape = (width,) if kind == "summary" else (N_SPECTRA, width)
         tensors |= {f"{kind}_center": np.zeros(shape), f"{kind}_scale": np.ones(shape)}
     return Bundle("shrinkage", "spectral", {}, feature_names(), tensors, pd.Timestamp("1900-01-01"))
 

@@ -9,6 +9,7 @@ from sklearn.isotonic import isotonic_regression
 from eigenfolio.learned import spectra
 from eigenfolio.learned.spectra import (
     ASSET_FEATURES,
+    CONTEXT_FEATURES,
     HALF_LIVES,
     SUMMARY_FEATURES,
     TOKEN_FEATURES,
@@ -74,7 +75,20 @@ def slow_qis(values, n):
     return cleaned * total / cleaned.sum()
 
 
-def slow_spectrum(z, observed, w, own, relative, overlap, coverage, *, center):
+def clustering(x):
+    """Mean of the autocorrelations at lags 1 to 5."""
+    x, n = x - x.mean(), len(x)
+    return np.mean([(x[lag:] * x[:-lag]).mean() for lag in range(1, 6)]) / (x @ x / n)
+
+
+def slow_world(z, observed):
+    sizes = np.array([np.sqrt((z[t] ** 2).sum() / max(observed[t].sum(), 1)) for t in range(len(z))])
+    shares = np.abs(z) / (sizes + 0.05)[:, None]
+    kurtosis = np.log((sizes**4).mean() / (sizes**2).mean() ** 2)
+    return [clustering(np.log(sizes + 0.05)), np.mean([clustering(column) for column in shares.T]), kurtosis]
+
+
+def slow_spectrum(z, observed, w, own, relative, overlap, coverage, *, center, tilt=1.0):
     n_rows, n_assets = z.shape
     z = z.copy()
     sizes = np.array([np.sqrt((z[t] ** 2).sum() / max(observed[t].sum(), 1)) for t in range(n_rows)])
@@ -84,6 +98,7 @@ def slow_spectrum(z, observed, w, own, relative, overlap, coverage, *, center):
         if center:
             z[seen, i] -= w[seen] @ z[seen, i] / w[seen].sum()
         z[:, i] /= np.sqrt(w @ z[:, i] ** 2)
+    z *= tilt
     correlation = sum(w[t] * np.outer(z[t], z[t]) for t in range(n_rows))
     n = max(round(1 / (w @ w) - (1 if center else 0)), 2)
     values, vectors = np.linalg.eigh(correlation)
@@ -145,10 +160,9 @@ def slow_spectrum(z, observed, w, own, relative, overlap, coverage, *, center):
             ]
         )
     assets = np.array(assets)
-    context = [np.log(n_assets / n), np.log(n), np.log(n_assets)]
+    context = np.array([np.log(n_assets / n), np.log(n), np.log(n_assets)])
     off = correlation[~np.eye(n_assets, dtype=bool)]
     summary = [
-        *context,
         off.mean(),
         np.log(values[-1] / n_assets),
         np.log(values[-2] / n_assets),
@@ -159,7 +173,7 @@ def slow_spectrum(z, observed, w, own, relative, overlap, coverage, *, center):
         *assets.std(axis=0),
     ]
     logs = np.log(clean[::-1][: rank + (rank < n_assets)])
-    return np.array(tokens), assets, np.array(context), vectors[:, ::-1][:, :rank], logs, np.array(summary)
+    return np.array(tokens), assets, context, vectors[:, ::-1][:, :rank], logs, np.array(summary)
 
 
 def slow_window(window, *, center):
@@ -187,10 +201,19 @@ def slow_window(window, *, center):
     relative = np.log(volatility) - np.median(np.log(volatility))
     overlap = 1 / volatility / np.linalg.norm(1 / volatility)
     coverage = np.log(observed.mean(axis=0))
-    flat, lagged = np.full(n_rows, 1 / n_rows), lag_weights(n_rows)[0]
     common = (np.array(own), relative, overlap, coverage)
-    found = [slow_spectrum(rows, observed, w, *common, center=center) for rows, w in ((z, flat), (scaled, lagged))]
-    return found, np.log(ewma[1])
+    recent = slow_spectrum(scaled, observed, lag_weights(n_rows, center=center)[0], *common, center=center)
+    residual_variance = 2 * relative + recent[1][:, ASSET_FEATURES.index("log_residual_variance")]
+    excess = max(residual_variance.var() - 2 / n_rows, 0.0)
+    kappa = excess / (excess + 0.03)
+    tilt = (volatility / np.median(volatility)) ** (1 - kappa)
+    tilt /= np.sqrt((tilt**2).mean())
+    steady = slow_spectrum(z, observed, np.full(n_rows, 1 / n_rows), *common, center=center, tilt=tilt)
+    found = []
+    for tokens, assets, context, vectors, logs, summary in (steady, recent):
+        context = np.array([*context, *slow_world(z, observed), kappa])
+        found.append((tokens, assets, context, vectors, logs, np.concatenate([context, summary])))
+    return found, np.log(ewma[1]), tilt
 
 
 CASES = [(90, 12, False), (90, 12, True), (40, 60, False), (40, 60, True), (70, 66, False)]
@@ -201,18 +224,20 @@ CASES = [(90, 12, False), (90, 12, True), (40, 60, False), (40, 60, True), (70, 
 def test_a_slow_twin_says_the_same_of_every_number(n_rows, n_assets, gaps, center):
     window = prepare_window(returns(n_rows, n_assets, gaps=gaps), assume_centered=not center)
     described = spectral_window(window, center=center)
-    twins, log_ewma = slow_window(window, center=center)
+    twins, log_ewma, tilt = slow_window(window, center=center)
+    assert_allclose(described.spectra[0].tilt, tilt, rtol=1e-6)
+    assert_array_equal(described.spectra[1].tilt, 1.0)
     assert_allclose(described.log_ewma_volatility, log_ewma, rtol=1e-12)
     assert_allclose(described.log_volatility, np.log(window.volatility), rtol=1e-12)
     for spectrum, (tokens, assets, context, vectors, logs, _) in zip(described.spectra, twins, strict=True):
         assert spectrum.tokens.shape == (len(tokens), len(TOKEN_FEATURES))
         for k, name in enumerate(TOKEN_FEATURES):
-            assert_allclose(spectrum.tokens[:, k], tokens[:, k], rtol=1e-8, atol=1e-8, err_msg=name)
+            assert_allclose(spectrum.tokens[:, k], tokens[:, k], rtol=1e-6, atol=1e-6, err_msg=name)
         for k, name in enumerate(ASSET_FEATURES):  # residuals are in single precision
             assert_allclose(spectrum.assets[:, k], assets[:, k], rtol=1e-5, atol=3e-5, err_msg=name)
-        assert_allclose(spectrum.context, context, rtol=1e-12)
-        assert_allclose(np.abs(np.sum(spectrum.vectors * vectors, axis=0)), 1.0, rtol=1e-8)
-        assert_allclose(spectrum.log_eigenvalues, logs, atol=1e-9)
+        assert_allclose(spectrum.context, context, rtol=1e-6, atol=1e-9)
+        assert_allclose(np.abs(np.sum(spectrum.vectors * vectors, axis=0)), 1.0, rtol=1e-6)
+        assert_allclose(spectrum.log_eigenvalues, logs, atol=1e-6)
     expected = np.concatenate([twin[5] for twin in twins])
     for k, name in enumerate(SUMMARY_FEATURES):
         assert_allclose(described.summary[k], expected[k], rtol=1e-5, atol=3e-5, err_msg=name)
@@ -222,6 +247,7 @@ def test_the_names_are_as_many_as_the_numbers():
     described = spectral_window(prepare_window(returns(60, 5)))
     assert described.summary.shape == (len(SUMMARY_FEATURES),) == (len(set(SUMMARY_FEATURES)),)
     assert described.spectra[0].assets.shape == (5, len(ASSET_FEATURES))
+    assert described.spectra[0].context.shape == (len(CONTEXT_FEATURES),)
 
 
 @pytest.mark.parametrize("n_lost", [0, 1])
@@ -230,7 +256,7 @@ def test_the_matrix_of_rows_leads_to_the_eigenvectors_of_the_matrix_of_assets(n_
     z = rng.standard_normal((30, 50))
     z -= n_lost * z.mean(axis=0)
     z /= np.linalg.norm(z, axis=0)
-    values, rows = spectra._eigen(z, np.zeros(50, dtype=bool), n_lost=n_lost)
+    values, rows = spectra._eigen(z, np.zeros(50, dtype=bool), np.ones(50), n_lost=n_lost)
     expected, vectors = np.linalg.eigh(z.T @ z)
     assert len(values) == 30 - n_lost
     assert_allclose(values, expected[::-1][: len(values)], rtol=1e-10)
@@ -245,7 +271,7 @@ def test_assets_that_do_not_move_stand_alone_with_eigenvalue_one_whichever_way_i
         still[[3, 40]] = True
         z[:, still] = 0.0
         z[:, ~still] /= np.linalg.norm(z[:, ~still], axis=0)
-        values, rows = spectra._eigen(z, still, n_lost=0)
+        values, rows = spectra._eigen(z, still, np.ones(50), n_lost=0)
         assert np.all(np.diff(values) <= 0)
         assert_allclose(rows @ rows.T, np.eye(len(values)), atol=1e-12)
         full = z.T @ z + np.diag(still.astype(float))
@@ -301,3 +327,25 @@ def test_ranks_and_shares_of_a_flat_population_are_those_worked_by_hand():
     assert_allclose(np.exp(tokens[:, 5]), [4, 3, 2, 1])
     assert_allclose(np.exp(tokens[:, 6]), [1, 2, 3, 4])
     assert_allclose(np.exp(tokens[:, 0]).sum(), 4.0004, rtol=1e-12)
+
+
+def test_equal_residual_variances_ask_for_the_covariance_and_dispersed_ones_for_the_correlation():
+    rng = np.random.default_rng(0)
+    loaded = rng.standard_normal((400, 1)) * rng.uniform(0.5, 1.0, 30)  # variances differ, residual ones do not
+    alike = spectral_window(prepare_window(loaded + rng.standard_normal((400, 30))))
+    unlike = spectral_window(prepare_window(rng.standard_normal((400, 30)) * np.exp(rng.standard_normal(30))))
+    at = CONTEXT_FEATURES.index("standardisation")
+    assert alike.spectra[0].context[at] < 0.4
+    assert unlike.spectra[0].context[at] > 0.95
+    assert np.corrcoef(np.log(alike.spectra[0].tilt), alike.log_volatility)[0, 1] > 0.999
+
+
+def test_rows_that_cluster_are_told_from_independent_ones():
+    rng = np.random.default_rng(0)
+    calm = rng.standard_normal((500, 20))
+    waves = calm * np.exp(np.sin(np.arange(500) / 20))[:, None]
+    own = calm * np.exp(np.sin(np.arange(500)[:, None] / 20 + rng.uniform(0, 6, 20)))
+    found = [spectral_window(prepare_window(x)).spectra[0].context[3:5] for x in (calm, waves, own)]
+    assert np.abs(found[0]).max() < 0.06
+    assert found[1][0] > 0.5
+    assert found[2][1] > 0.2 > 0.1 > found[1][1]

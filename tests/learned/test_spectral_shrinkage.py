@@ -51,16 +51,17 @@ def relative_to_scale(covariance, expected):
     )
 
 
-def correlation_twin(z, weights, *, clean):
-    """Damped, centred, weighted correlation with cleaned eigenvalues, by eigenvectors of the whole matrix."""
+def cleaned_twin(z, weights, *, clean, tilt=1.0):
+    """Damped, centred, weighted matrix with cleaned eigenvalues, by eigenvectors of the whole; and eigenvectors."""
     sizes = np.sqrt((z**2).mean(axis=1))
     z = z / np.sqrt(np.maximum(sizes, 0.2 * np.median(sizes)))[:, None]
     z = z - weights @ z
-    gram = (z * weights[:, None]).T @ z
-    values, vectors = np.linalg.eigh(gram / np.sqrt(np.outer(np.diag(gram), np.diag(gram))))
+    z = z / np.sqrt(weights @ z**2) * tilt
+    values, vectors = np.linalg.eigh((z * weights[:, None]).T @ z)
     n = round(1 / (weights @ weights) - 1)
     values[: max(0, len(values) - n)] = np.maximum(values[: max(0, len(values) - n)], 0)
-    return vectors * clean(qis_eigenvalues(values, n_observations=n, minimum=1e-4)) @ vectors.T
+    q = clean(qis_eigenvalues(values, n_observations=n, minimum=1e-4))
+    return vectors * q @ vectors.T, vectors / q @ vectors.T
 
 
 def classical_twin(X, *, clean):
@@ -73,11 +74,15 @@ def classical_twin(X, *, clean):
             path.append(path[-1] + (1 - 0.5 ** (1 / half_life)) * (row**2 - path[-1]))
         return np.array(path)
 
-    recent = np.clip(x / np.maximum(np.sqrt(ewma(21.0)[:-1]), 0.25 * s), -6, 6)
-    flat = np.full(len(x), 1 / len(x))
-    parts = [correlation_twin(z, w, clean=clean) for z, w in ((x / s, flat), (recent, lag_weights(len(x))[0]))]
+    z = np.clip(x / np.maximum(np.sqrt(ewma(21.0)[:-1]), 0.25 * s), -6, 6)
+    recent, precision = cleaned_twin(z, lag_weights(len(x))[0], clean=clean)
+    spread = max(np.var(np.log(s**2 / np.diag(precision))) - 2 / len(x), 0.0)
+    tilt = (s / np.median(s)) ** (0.03 / (spread + 0.03))
+    tilt /= np.sqrt((tilt**2).mean())
+    steady, _ = cleaned_twin(x / s, np.full(len(x), 1 / len(x)), clean=clean, tilt=tilt)
     sigma = s**0.3 * np.sqrt(ewma(63.0)[-1]) ** 0.7
-    return sigma[:, None] * (0.5 * sum(parts) + 1e-4 * np.eye(len(s))) * sigma
+    correlation = 0.5 * recent + 0.5 * steady / np.outer(tilt, tilt) + 1e-4 * np.eye(len(s))
+    return sigma[:, None] * correlation * sigma
 
 
 # ---- what it computes ----------------------------------------------------------------------------------------------

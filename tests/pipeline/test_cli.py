@@ -1,6 +1,7 @@
 """The command line as a user meets it: a run on real files, and one clear line for every kind of bad input."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -99,10 +100,14 @@ def test_the_record_names_the_commit_of_the_code(finished):
 def test_the_python_of_the_readme_runs_on_what_a_run_leaves(finished):
     folder, _ = finished
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    code = readme.split("```python\n")[1].split("```")[0]
+    blocks = [part.split("```")[0] for part in readme.split("```python\n")[1:]]
+    own = re.search(r"`(NeuralShrinkage\(\"runs/[^`]*\))`", readme)
+    assert len(blocks) == 2
+    assert own is not None
+    code = "\n".join([*blocks, f"print({own[1]}.fit(X).covariance_.shape)"])
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "20" in done.stdout
+    assert "(20, 20)" in done.stdout
 
 
 def test_a_run_leaves_no_partial_folder(finished):

@@ -326,10 +326,10 @@ def _spectrum(
 
     v32 = transposed.astype(np.float32)
     p = np.matmul(z32, v32.T, out=scratch[1].reshape(-1)[: n_rows * rank].reshape(n_rows, rank))
-    core = (1.0 / q if null is None else 1.0 / q - 1.0 / null).astype(np.float32)
+    core = 1.0 / q if null is None else 1.0 / q - 1.0 / null
     squares = transposed * transposed
     precision = core @ squares + (0.0 if null is None else 1.0 / null)
-    p *= core
+    p *= core.astype(np.float32)
     np.matmul(p, v32, out=u)  # less the part of the null space, which `_row_statistics` adds
     decays = _decay_rows(n_rows)
     tokens = _tokens(values, q, null, n_assets, squares, transposed @ overlap)
@@ -457,14 +457,16 @@ def _clustering(z, factor):  # type: ignore[no-untyped-def]
             mean[i] += abs(z[t, i]) * factor[t, 0]
     for i in range(n):
         mean[i] /= n_rows
+    last = np.zeros((6, n))  # this row and the five before it
     for t in range(n_rows):
+        here = last[t % 6]
         for i in range(n):
-            here = abs(z[t, i]) * factor[t, 0] - mean[i]
-            power[i] += here * here
-            for lag in range(1, 6):
-                if t >= lag:
-                    there = abs(z[t - lag, i]) * factor[t - lag, 0] - mean[i]
-                    product[i] += here * there * n_rows / (n_rows - lag)
+            here[i] = abs(z[t, i]) * factor[t, 0] - mean[i]
+            power[i] += here[i] * here[i]
+        for lag in range(1, min(t, 5) + 1):
+            there, share = last[(t - lag) % 6], n_rows / (n_rows - lag)
+            for i in range(n):
+                product[i] += share * here[i] * there[i]
     total = 0.0
     for i in range(n):
         if power[i] > 1e-12 * n_rows:
