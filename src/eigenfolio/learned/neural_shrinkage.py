@@ -195,7 +195,7 @@ class NeuralShrinkage(CovarianceModel):
     def _fit(self, X: Any, active_mask: Any) -> None:
         self._check_parameters()
         date = _last_date(X)
-        bundle = self._choose_bundle(date)
+        bundle = self.choose_bundle(date)
         name = bundle.network if bundle is not None else self.network or "spectral"
         if self.network not in (None, name):
             raise ParameterError(f"network={self.network!r}, but the weights are of network {name!r}; leave one out")
@@ -349,8 +349,19 @@ class NeuralShrinkage(CovarianceModel):
         if self.undated not in ("raise", "newest"):
             raise ParameterError(f"undated must be 'raise' or 'newest', got {self.undated!r}")
 
-    def _choose_bundle(self, last_date: pd.Timestamp | None) -> Bundle | None:
-        """The newest bundle that has seen nothing after `last_date`."""
+    def choose_bundle(self, last_date: pd.Timestamp | None) -> Bundle | None:
+        """Find the weights that `fit` would use for rows that end on a date.
+
+        Parameters
+        ----------
+        last_date : Timestamp or None
+            Date of the last row; None where the rows carry no dates.
+
+        Returns
+        -------
+        Bundle or None
+            The newest that has seen nothing after `last_date`; None for an untrained network.
+        """
         if self.weights is None:
             return None
         if isinstance(self.weights, str) and is_shipped_name(self.weights):
