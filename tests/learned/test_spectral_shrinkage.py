@@ -21,6 +21,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from eigenfolio.artifacts import BundleSeries, save_bundle
 from eigenfolio.errors import ArtifactError, DataError, LookaheadError, LookaheadWarning, ParameterError
 from eigenfolio.learned import NeuralShrinkage, neural_shrinkage, shipped
+from eigenfolio.models import SampleCovariance
 from eigenfolio.models.nonlinear_shrinkage import lag_weights, qis_eigenvalues
 from eigenfolio.models.window import prepare_window
 
@@ -506,3 +507,22 @@ def test_twenty_thousand_assets_are_never_a_square_matrix():
     assert model.factor_.shape[1] < 60
     assert np.isfinite(model.volatility_).all()
     assert model._covariance is None
+
+
+def test_a_few_wild_rows_move_the_correlation_less_than_that_of_the_sample():
+    rng = np.random.default_rng(0)
+    X = 0.01 * (rng.standard_normal((300, 1)) + rng.standard_normal((300, 15)))
+    wild = X.copy()
+    wild[rng.choice(300, 3, replace=False)] *= 12.0
+    wild[rng.choice(300, 3, replace=False), rng.choice(15, 3)] += 0.2
+
+    def correlation(model, rows):
+        covariance = model.fit(rows).covariance_
+        volatility = np.sqrt(np.diag(covariance))
+        return covariance / np.outer(volatility, volatility)
+
+    moved = {
+        name: np.abs(correlation(model, wild) - correlation(model, X)).mean()
+        for name, model in (("ours", NeuralShrinkage("synthetic")), ("sample", SampleCovariance()))
+    }
+    assert moved["ours"] < 0.6 * moved["sample"]
