@@ -78,7 +78,7 @@ class NeuralShrinkage(CovarianceModel):
         Largest over smallest eigenvalue of the correlation of the active assets.
     shrinkage_ : float
         Intensity in [0, 1]. Of the spectral network, that of the shrinkage toward the identity that lies closest, in
-        the Frobenius norm, to what it did to the steady spectrum.
+        the Frobenius norm, to what it did to the steady spectrum, its level apart.
     block_shrinkage_ : ndarray of shape (n_eigenvalues, 2)
         Of the spectral network: eigenvalues of the steady correlation, largest first, and what became of them. With
         more assets than rows the last one stands for the null space.

@@ -274,7 +274,8 @@ def cleaned(spectrum: Spectrum, change: FloatArray) -> tuple[FloatArray, float]:
 def shrunk_spectrum(window: SpectralWindow, answer: SpectralAnswer) -> tuple[float, FloatArray]:
     """What became of the steady spectrum: the closest intensity toward the identity, and eigenvalues before and after.
 
-    The intensity minimises sum (d - (1 - delta) lambda - delta)^2 over all N eigenvalues, cut to [0, 1].
+    The intensity minimises sum (d - (1 - delta) lambda - delta)^2 over all N eigenvalues, d divided by their mean,
+    which is a matter of the volatilities; it is cut to [0, 1].
     """
     spectrum = window.spectra[0]
     n_assets = len(window.log_volatility)
@@ -284,9 +285,9 @@ def shrunk_spectrum(window: SpectralWindow, answer: SpectralAnswer) -> tuple[flo
     times = np.ones(len(before))
     if len(before) > spectrum.rank:
         times[-1] = n_assets - spectrum.rank
-    away = before - 1.0
+    away, level = before - 1.0, float(times @ after) / n_assets
     whole = float(times @ away**2)
-    intensity = float(times @ (away * (before - after))) / whole if whole > 1e-12 else 1.0
+    intensity = float(times @ (away * (before - after / level))) / whole if whole > 1e-12 else 1.0
     return min(max(intensity, 0.0), 1.0), np.column_stack([before, after])
 
 
