@@ -19,15 +19,13 @@ from eigenfolio.artifacts import Bundle
 from eigenfolio.constraints import Constraints
 from eigenfolio.errors import DataError, ParameterError
 from eigenfolio.learned import NeuralShrinkage
-from eigenfolio.learned.spectra import ASSET_FEATURES, CONTEXT_FEATURES, SUMMARY_FEATURES, TOKEN_FEATURES
 from eigenfolio.learned.spectral import SpectralForward, combine, mean_answer
 from eigenfolio.models import minimum_variance_weights
-from eigenfolio.models.networks.spectral import SpectralShrinkageNetwork
 from eigenfolio.training.loop import History, LoopOptions, fit
 from eigenfolio.training.mixture import DrawnWindow, WindowSource, draw_mixture
 from eigenfolio.training.optimisers import AdamW
 from eigenfolio.training.schedules import Cosine
-from eigenfolio.training.spectral import Scaler, SpectralLoss, SpectralSamples, spectral_loss
+from eigenfolio.training.spectral import Scaler, SpectralLoss, SpectralSamples, spectral_loss, spectral_network
 
 __all__ = ["FineTuned", "FineTuningOptions", "compare_weights", "draw_panel_windows", "fine_tune"]
 
@@ -216,14 +214,7 @@ def _train(
         with torch.random.fork_rng(devices=[]):
             networks = []
             for member in range(len(learned["mixing"])):
-                network = SpectralShrinkageNetwork(
-                    len(TOKEN_FEATURES),
-                    len(ASSET_FEATURES),
-                    len(CONTEXT_FEATURES),
-                    len(SUMMARY_FEATURES),
-                    n_units=general.options["n_units"],
-                    dropout=general.options["dropout"],
-                )
+                network = spectral_network(n_units=general.options["n_units"], dropout=general.options["dropout"])
                 network.initialise(torch.Generator().manual_seed(int(rng.integers(2**62))))
                 network.load_state_dict({n: torch.tensor(t[member]) for n, t in learned.items()}, strict=False)
                 networks.append(network)

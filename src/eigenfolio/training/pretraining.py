@@ -18,14 +18,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from eigenfolio.artifacts import Bundle, CheckpointStore
-from eigenfolio.learned.spectra import ASSET_FEATURES, CONTEXT_FEATURES, N_SPECTRA, SUMMARY_FEATURES, TOKEN_FEATURES
 from eigenfolio.learned.spectral import feature_names
-from eigenfolio.models.networks.spectral import SpectralShrinkageNetwork
 from eigenfolio.training.loop import History, LoopOptions, fit
 from eigenfolio.training.mixture import DrawnWindow, WindowSource, draw_mixture
 from eigenfolio.training.optimisers import AdamW
 from eigenfolio.training.schedules import OneCycle
-from eigenfolio.training.spectral import SpectralLoss, SpectralSamples, fit_scaler, spectral_loss
+from eigenfolio.training.spectral import SpectralLoss, SpectralSamples, fit_scaler, spectral_loss, spectral_network
 
 __all__ = ["SpectralOptions", "SpectralTraining", "TrainedVintage", "default_sources", "train_spectral"]
 
@@ -185,15 +183,7 @@ def train_spectral(
         with torch.random.fork_rng(devices=[]):
             networks = []
             for _ in range(options.n_members):
-                network = SpectralShrinkageNetwork(
-                    len(TOKEN_FEATURES),
-                    len(ASSET_FEATURES),
-                    len(CONTEXT_FEATURES),
-                    len(SUMMARY_FEATURES),
-                    n_spectra=N_SPECTRA,
-                    n_units=options.network.n_units,
-                    dropout=options.network.dropout,
-                )
+                network = spectral_network(n_units=options.network.n_units, dropout=options.network.dropout)
                 network.initialise(torch.Generator().manual_seed(int(rng.integers(2**62))))
                 networks.append(network)
             histories = fit(

@@ -23,9 +23,16 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from eigenfolio.learned.spectra import N_SPECTRA, SpectralWindow
+from eigenfolio.learned.spectra import (
+    ASSET_FEATURES,
+    CONTEXT_FEATURES,
+    N_SPECTRA,
+    SUMMARY_FEATURES,
+    TOKEN_FEATURES,
+    SpectralWindow,
+)
 from eigenfolio.learned.spectral import FEATURE_BOUND, RIDGE, VOLATILITY_SHARE
-from eigenfolio.models.networks.spectral import SpectralOutput
+from eigenfolio.models.networks.spectral import SpectralOutput, SpectralShrinkageNetwork
 from eigenfolio.training.capped_portfolio import capped_minimum_variance
 from eigenfolio.training.loop import Loss
 
@@ -37,6 +44,7 @@ __all__ = [
     "fit_scaler",
     "log_parts",
     "spectral_loss",
+    "spectral_network",
 ]
 
 FloatArray = NDArray[np.float64]
@@ -215,6 +223,19 @@ class Scaler:
         """Arrays for the bundle."""
         arrays = {f"{name}_center": tensor.cpu().numpy() for name, tensor in self.center.items()}
         return arrays | {f"{name}_scale": tensor.cpu().numpy() for name, tensor in self.scale.items()}
+
+
+def spectral_network(*, n_units: int, dropout: float) -> SpectralShrinkageNetwork:
+    """A network of the widths that `eigenfolio.learned.spectra` fills, not initialised."""
+    return SpectralShrinkageNetwork(
+        len(TOKEN_FEATURES),
+        len(ASSET_FEATURES),
+        len(CONTEXT_FEATURES),
+        len(SUMMARY_FEATURES),
+        n_spectra=N_SPECTRA,
+        n_units=n_units,
+        dropout=dropout,
+    )
 
 
 def fit_scaler(samples: SpectralSamples) -> Scaler:
