@@ -23,6 +23,7 @@ References
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import bisect_left, bisect_right, insort
 from typing import Any, Self
 
@@ -81,25 +82,25 @@ def _dates(X: Any) -> NDArray[np.datetime64] | None:
     return index.tz_localize(None).as_unit("ns").to_numpy()
 
 
-class _RunningTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class _RunningTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator, ABC):
     """What the transformers that read rows in time have in common: a state, moved on row by row."""
 
     last_date_: np.datetime64
 
-    def _check(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _check(self) -> None: ...
 
-    def _start(self, n_features: int) -> tuple[Any, ...]:
-        raise NotImplementedError
+    @abstractmethod
+    def _start(self, n_features: int) -> tuple[Any, ...]: ...
 
-    def _state(self) -> tuple[Any, ...]:
-        raise NotImplementedError
+    @abstractmethod
+    def _state(self) -> tuple[Any, ...]: ...
 
-    def _keep(self, state: tuple[Any, ...]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _keep(self, state: tuple[Any, ...]) -> None: ...
 
-    def _run(self, values: FloatArray, state: tuple[Any, ...]) -> tuple[FloatArray, tuple[Any, ...]]:
-        raise NotImplementedError
+    @abstractmethod
+    def _run(self, values: FloatArray, state: tuple[Any, ...]) -> tuple[FloatArray, tuple[Any, ...]]: ...
 
     def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Read the rows from an empty state.

@@ -27,7 +27,6 @@ __all__ = ["DrawnWindow", "WindowSource", "draw_mixture", "weekly_returns"]
 
 FloatArray = NDArray[np.float64]
 
-_LABEL_BOUND = 0.8
 _DAYS = 252
 _TRIES = 200
 _CHUNK = 64
