@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from eigenfolio.costs import drift, hold, proportional_cost, turnover
+from eigenfolio.costs import TradingCosts, drift, hold, impact_cost, proportional_cost, turnover
 from eigenfolio.errors import DataError, ParameterError
 
 
@@ -91,3 +91,40 @@ def test_impossible_input_is_refused():
         hold([0.5, 0.5], [[0.1, np.inf]])
     with pytest.raises(ParameterError, match="cost_bps"):
         proportional_cost([1.0], cost_bps=-1.0)
+
+
+def test_commission_slippage_and_impact_by_hand():
+    # Book of 1 million. A: 20 % sold = 200,000 of 5 million a day, 4 %, 1 % volatility: 0.2 * 0.01 * 0.2 = 4e-4.
+    # B: 10 % bought = 100,000 of 10 million a day, 1 %, 3 % volatility: 0.1 * 0.03 * 0.1 = 3e-4.
+    costs = TradingCosts(commission_bps=10.0, slippage_bps=4.0, impact=0.5, capital=1e6)
+    charge = costs.charge([-0.2, 0.1, 0.0], value_traded=[5e6, 10e6, np.nan], volatility=[0.01, 0.03, np.nan])
+    assert_allclose([charge.commission, charge.slippage, charge.impact], [3e-4, 1.2e-4, 0.5 * 7e-4])
+    assert_allclose(charge.total, 7.7e-4)
+
+
+def test_a_drought_by_ten_raises_impact_by_the_root_of_ten_and_nothing_else():
+    def charge(value):
+        return TradingCosts(impact=1.0).charge([0.3, -0.3], value_traded=value, volatility=np.array([0.01, 0.02]))
+
+    wet, dry = charge(np.array([1e8, 2e8])), charge(np.array([1e7, 2e7]))
+    assert_allclose(dry.impact / wet.impact, np.sqrt(10.0))
+    assert dry.commission == wet.commission
+
+
+def test_without_impact_the_charge_is_the_proportional_cost():
+    charge = TradingCosts(commission_bps=7.0, slippage_bps=3.0).charge([0.4, -0.1])
+    assert_allclose(charge.total, proportional_cost([0.4, -0.1], cost_bps=10.0))
+    assert charge.impact == 0.0
+
+
+def test_impact_without_volume_is_refused_and_says_for_which_asset():
+    with pytest.raises(DataError, match="no value traded; give a panel with volume"):
+        TradingCosts(impact=1.0).charge([0.1])
+    with pytest.raises(DataError, match="first number 1"):
+        TradingCosts(impact=1.0).charge([0.1, 0.1], value_traded=[1e6, 0.0], volatility=[0.01, 0.01])
+    with pytest.raises(DataError, match="shapes"):
+        impact_cost([0.1, 0.1], value_traded=[1e6], volatility=[0.01], capital=1.0)
+    with pytest.raises(ParameterError, match="capital"):
+        TradingCosts(capital=0.0)
+    with pytest.raises(ParameterError, match="slippage_bps"):
+        TradingCosts(slippage_bps=-1.0)

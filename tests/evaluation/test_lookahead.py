@@ -74,7 +74,7 @@ def test_an_engine_that_passes_one_row_too_many_is_caught(returns, monkeypatch):
         ("weights", returns.index[60]),
         ("diagnostics", returns.index[90]),
     }
-    assert {leak.poison for leak in report.leaks} == {"missing", "huge", "shuffled"}
+    assert {leak.poison for leak in report.leaks} == {"missing", "huge", "shuffled", "flipped"}
 
 
 def test_an_estimator_that_peeks_at_the_whole_panel_is_caught(returns, panels):
@@ -83,7 +83,7 @@ def test_an_estimator_that_peeks_at_the_whole_panel_is_caught(returns, panels):
             return panels[-1].to_numpy()
 
     report = check_no_lookahead(Thief(), returns, rows=[60], rng=np.random.default_rng(1))
-    assert {leak.poison for leak in report.leaks} == {"missing", "huge", "shuffled"}
+    assert {leak.poison for leak in report.leaks} == {"missing", "huge", "shuffled", "flipped"}
     assert {leak.what for leak in report.leaks} == {"weights"}
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from scipy.stats import norm
 
 from eigenfolio import measures
 from eigenfolio.errors import DataError, ParameterError
@@ -125,3 +126,10 @@ def test_what_has_no_sharpe_ratio_is_refused():
         sharpe_difference(a.iloc[:100], b.iloc[:100], windows=windows.iloc[:100], rng=rng)
     with pytest.raises(ParameterError, match="periods_per_year"):
         sharpe_difference(a, b, windows=windows, periods_per_year=0, rng=rng)
+
+
+def test_minimum_detectable_uses_the_quantile_of_the_interval_itself():
+    a, b, windows = make_pair(24, np.random.default_rng(8))
+    found = sharpe_difference(a, b, windows=windows, rng=np.random.default_rng(0))
+    half = found.high - found.difference
+    assert_allclose(found.minimum_detectable, half + norm.ppf(0.8) * found.standard_error)

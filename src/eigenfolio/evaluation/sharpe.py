@@ -58,6 +58,8 @@ class SharpeDifference:
         Windows used.
     block : int
         Consecutive windows per block.
+    minimum_detectable : float
+        True difference that this interval would tell from zero with a power of 80 %.
     """
 
     difference: float
@@ -69,6 +71,7 @@ class SharpeDifference:
     p_value: float
     n_windows: int
     block: int
+    minimum_detectable: float
 
 
 def sharpe_difference(
@@ -140,7 +143,8 @@ def sharpe_difference(
     error = significance.block_error(significance.block_means(influence, length), draws.shape[1])
     spread = _spread(significance.block_means(sums, length)[draws], sums.mean(axis=0))
     annual, difference = float(np.sqrt(periods_per_year)), ratios[0] - ratios[1]
-    half = significance.quantile(spread, confidence) * error * annual
+    critical = significance.quantile(spread, confidence)
+    half = critical * error * annual
     return SharpeDifference(
         difference=difference,
         low=difference - half,
@@ -151,6 +155,9 @@ def sharpe_difference(
         p_value=significance.p_value(difference, error * annual, spread),
         n_windows=len(sums),
         block=length,
+        minimum_detectable=significance.minimum_detectable(
+            error * annual, confidence=confidence, critical_value=critical
+        ),
     )
 
 

@@ -275,7 +275,7 @@ def ratio_of_sums(
     squares: NDArray[np.float64], draws: NDArray[np.intp], *, block: int, confidence: float
 ) -> VolatilityRatio:
     """`volatility_ratio` of two columns of window sums with the blocks already drawn."""
-    mean, error, spread = _studentised_mean(0.5 * np.log(squares[:, 0] / squares[:, 1]), draws, block)
+    mean, error, spread = studentised_mean(0.5 * np.log(squares[:, 0] / squares[:, 1]), draws, block)
     pooled, pooled_error, pooled_spread = _studentised_pooled(squares, draws, block)
     critical = quantile(spread, confidence)
     half = critical * error
@@ -302,7 +302,7 @@ def largest_spread(differences: NDArray[np.float64], draws: NDArray[np.intp], bl
     """
     largest = np.zeros(len(draws))
     for difference in differences.T:
-        np.maximum(largest, _studentised_mean(difference, draws, block)[2], out=largest)
+        np.maximum(largest, studentised_mean(difference, draws, block)[2], out=largest)
     return largest
 
 
@@ -312,7 +312,7 @@ def block_means(values: NDArray[np.float64], block: int) -> NDArray[np.float64]:
     return np.lib.stride_tricks.sliding_window_view(wrapped, block, axis=0).mean(axis=-1)
 
 
-def _studentised_mean(
+def studentised_mean(
     values: NDArray[np.float64], draws: NDArray[np.intp], block: int
 ) -> tuple[float, float, NDArray[np.float64]]:
     """Mean, standard error, and |mean* - mean| / s* of every bootstrap sample."""
