@@ -3,8 +3,17 @@
 Completed windows of returns enter; ordered, named, unit-free numbers leave, valid for any universe size.
 """
 
+from eigenfolio.codependence import distance_correlation, pearson_correlation, spearman_correlation
 from eigenfolio.features.correlation import CORRELATION_FEATURES, correlation_features
 from eigenfolio.features.events import EVENT_FEATURES, EVENT_KINDS, check_events, event_features, read_events
+from eigenfolio.features.graphs import (
+    EDGE_ATTRIBUTES,
+    GRAPH_METHODS,
+    AssetGraph,
+    knn_graph,
+    minimum_spanning_tree,
+    tmfg,
+)
 from eigenfolio.features.microstructure import (
     BAR_FEATURES,
     ORDER_BOOK_FEATURES,
@@ -43,15 +52,18 @@ from eigenfolio.features.transformers import (
 __all__ = [
     "BAR_FEATURES",
     "CORRELATION_FEATURES",
+    "EDGE_ATTRIBUTES",
     "EVENT_FEATURES",
     "EVENT_KINDS",
     "FAMILIES",
+    "GRAPH_METHODS",
     "ORDER_BOOK_FEATURES",
     "REGIMES",
     "REGIME_FEATURES",
     "SEASONALITY_FEATURES",
     "SPECTRUM_FEATURES",
     "TEMPORAL_FEATURES",
+    "AssetGraph",
     "CSMedianImputer",
     "Clamp",
     "Compressor",
@@ -71,20 +83,26 @@ __all__ = [
     "bar_features",
     "check_events",
     "correlation_features",
+    "distance_correlation",
     "event_features",
     "feature_pipeline",
     "feature_table",
     "fit_garch",
     "hurst_exponent",
+    "knn_graph",
     "market_holidays",
     "market_regimes",
+    "minimum_spanning_tree",
     "order_book_feature_names",
     "order_book_features",
+    "pearson_correlation",
     "pipeline_from_state",
     "preprocessing_state",
     "read_events",
     "regime_features",
     "seasonality_features",
+    "spearman_correlation",
     "spectrum_features",
     "temporal_features",
+    "tmfg",
 ]

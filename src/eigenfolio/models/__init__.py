@@ -4,8 +4,10 @@ All are skfolio estimators without torch; learned networks live in `eigenfolio.m
 """
 
 from eigenfolio.models.calibrated_shrinkage import AverageOracle, BestConstantShrinkage
+from eigenfolio.models.clustering import ClusterQuality, distance_analysis
 from eigenfolio.models.covariance_model import CovarianceModel
 from eigenfolio.models.exponential_weights import EWMACovariance, IEWMACovariance
+from eigenfolio.models.hierarchical_risk_parity import HierarchicalRiskParity, fit_together, hierarchical_weights
 from eigenfolio.models.linear_shrinkage import OAS, LedoitWolf, ledoit_wolf_identity_intensity
 from eigenfolio.models.minimum_variance import minimum_variance_weights
 from eigenfolio.models.nonlinear_shrinkage import (
@@ -22,9 +24,11 @@ __all__ = [
     "QIS",
     "AverageOracle",
     "BestConstantShrinkage",
+    "ClusterQuality",
     "CovarianceModel",
     "EWMACovariance",
     "EqualWeight",
+    "HierarchicalRiskParity",
     "IEWMACovariance",
     "InverseVolatility",
     "LedoitWolf",
@@ -33,6 +37,9 @@ __all__ = [
     "QuadraticInverseShrinkage",
     "SampleCovariance",
     "champion_covariance",
+    "distance_analysis",
+    "fit_together",
+    "hierarchical_weights",
     "ledoit_wolf_identity_intensity",
     "minimum_variance_weights",
     "qis_eigenvalues",

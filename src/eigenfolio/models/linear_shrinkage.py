@@ -38,7 +38,7 @@ from eigenfolio.linalg import (
 from eigenfolio.models.covariance_model import CovarianceModel
 from eigenfolio.models.window import Window
 
-__all__ = ["OAS", "LedoitWolf", "ledoit_wolf_identity_intensity"]
+__all__ = ["OAS", "LedoitWolf", "ledoit_wolf_identity_intensity", "ledoit_wolf_intensity"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -192,6 +192,38 @@ def ledoit_wolf_identity_intensity(standardised: npt.ArrayLike) -> float:
         )
     sample = columns.T @ columns / len(columns)
     return _identity_intensity(columns, sample, sample)
+
+
+def ledoit_wolf_intensity(columns: FloatArray, sample: FloatArray, *, target: str) -> float:
+    """Closed-form intensity toward one of the three targets.
+
+    Parameters
+    ----------
+    columns : ndarray of shape (n_observations, n_assets)
+        Centred returns, as they are or in units of their volatility; 0 where missing.
+    sample : ndarray of shape (n_assets, n_assets)
+        Their second moments.
+    target : {"identity", "constant_correlation", "single_factor"}
+
+    Returns
+    -------
+    float in [0, 1]
+
+    Raises
+    ------
+    ParameterError
+        If there is no such target.
+
+    Examples
+    --------
+    >>> z = np.random.default_rng(0).standard_normal((100, 30))
+    >>> round(ledoit_wolf_intensity(z, z.T @ z / 100, target="single_factor"), 2)
+    0.81
+    """
+    if target not in _TARGETS:
+        raise ParameterError(f"target must be one of {sorted(_TARGETS)}, got {target!r}")
+    make_target, intensity = _TARGETS[target]
+    return intensity(columns, sample, make_target(sample))
 
 
 def _identity_intensity(columns: FloatArray, sample: FloatArray, target: FloatArray) -> float:

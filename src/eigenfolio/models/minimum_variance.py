@@ -23,7 +23,7 @@ import numpy.typing as npt
 from scipy.linalg import LinAlgError, cho_solve, cholesky
 
 from eigenfolio.constraints import LONG_ONLY, Constraints
-from eigenfolio.errors import DataError
+from eigenfolio.errors import DataError, ParameterError
 
 __all__ = ["minimum_variance_weights"]
 
@@ -57,7 +57,7 @@ def minimum_variance_weights(covariance: npt.ArrayLike, constraints: Constraints
         If the covariance is not square, has gaps between active assets, is not positive definite, or is
         so badly conditioned that the optimality conditions cannot be met.
     ParameterError
-        If the cap is too tight for the number of active assets.
+        If the cap is too tight for the number of active assets, or the constraints limit turnover or positions.
 
     Examples
     --------
@@ -73,6 +73,11 @@ def minimum_variance_weights(covariance: npt.ArrayLike, constraints: Constraints
     n_active = active.size
     if n_active == 0:
         raise DataError(f"covariance has no active asset: all {len(matrix)} variances are missing")
+    if constraints.max_turnover is not None or constraints.max_positions is not None:
+        raise ParameterError(
+            f"minimum variance does not limit turnover or positions, got {constraints.name}; use skfolio's "
+            "MeanRisk(max_turnover=..., cardinality=...)"
+        )
     cap = constraints.effective_cap(n_active)
     block = matrix if n_active == len(matrix) else matrix[np.ix_(active, active)]
     _check_block(block)

@@ -173,6 +173,7 @@ class SpectralShrinkageNetwork(nn.Module):
             _SpectrumNet(n_token_features, n_asset_features, n_context, n_units, dropout) for _ in range(n_spectra)
         )
         self.mixing = nn.Parameter(torch.zeros(n_spectra))
+        self.level = nn.Parameter(torch.zeros(1))
         self.summary_in = nn.Linear(n_summary, n_units)
         self.summary_dropout = SeededDropout(dropout)
         self.summary_hidden = nn.Linear(n_units, n_units)
@@ -200,6 +201,7 @@ class SpectralShrinkageNetwork(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         nn.init.zeros_(self.mixing)
+        nn.init.zeros_(self.level)
 
     def forward(
         self, tokens: Tensor, assets: Tensor, context: Tensor, valid: Tensor, summary: Tensor
@@ -214,6 +216,7 @@ class SpectralShrinkageNetwork(nn.Module):
         valid : Tensor of bool, shape (..., n_spectra, batch, n_tokens)
             False for padding, which follows the tokens.
         summary : Tensor of shape (..., batch, n_summary)
+            Its last number, the level of volatility, moves the scale directly as well.
 
         Returns
         -------
@@ -234,7 +237,7 @@ class SpectralShrinkageNetwork(nn.Module):
             eigenvalue_change=torch.stack(changes, dim=-3),
             volatility_change=(weight * torch.stack(votes, dim=-3)).sum(dim=-3),
             shares=shares,
-            log_scale=said[..., 0],
+            log_scale=said[..., 0] + self.level * summary[..., -1],
         )
 
 
