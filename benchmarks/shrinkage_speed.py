@@ -48,7 +48,7 @@ def random_weights(n_members: int = 3, n_units: int = 16) -> Bundle:
             layers[f"spectra.{b}.{kind}_out"] = (n_units, 1)
         layers[f"spectra.{b}.scan.gates"] = (n_units, 2 * n_units)
         layers[f"spectra.{b}.asset_hidden"] = (n_units, n_units)
-    tensors = {"mixing": np.zeros((n_members, N_SPECTRA))}
+    tensors = {"mixing": np.zeros((n_members, N_SPECTRA)), "level": np.zeros((n_members, 1))}
     for name, (n_in, n_out) in layers.items():
         tensors[f"{name}.weight"] = 0.1 * rng.standard_normal((n_members, n_out, n_in))
         tensors[f"{name}.bias"] = 0.1 * rng.standard_normal((n_members, n_out))

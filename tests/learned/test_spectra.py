@@ -213,7 +213,15 @@ def slow_window(window, *, center):
     for tokens, assets, context, vectors, logs, summary in (steady, recent):
         context = np.array([*context, *slow_world(z, observed), kappa])
         found.append((tokens, assets, context, vectors, logs, np.concatenate([context, summary])))
-    return found, np.log(ewma[1]), tilt
+    lead = np.log(ewma[1]) - np.log(volatility)
+    sizes = []
+    for t in range(n_rows):
+        seen = observed[t]
+        led = x[t, seen] / (volatility[seen] * np.exp(0.7 * lead[seen]))
+        sizes.append(np.sqrt(np.sum(led**2) / max(seen.sum(), 1)))
+    ages = np.arange(n_rows - 1, -1, -1)
+    level = np.log(np.average(sizes, weights=0.5 ** (ages / 10.0)))
+    return found, np.log(ewma[1]), tilt, level
 
 
 CASES = [(90, 12, False), (90, 12, True), (40, 60, False), (40, 60, True), (70, 66, False)]
@@ -224,7 +232,7 @@ CASES = [(90, 12, False), (90, 12, True), (40, 60, False), (40, 60, True), (70, 
 def test_a_slow_twin_says_the_same_of_every_number(n_rows, n_assets, gaps, center):
     window = prepare_window(returns(n_rows, n_assets, gaps=gaps), assume_centered=not center)
     described = spectral_window(window, center=center)
-    twins, log_ewma, tilt = slow_window(window, center=center)
+    twins, log_ewma, tilt, level = slow_window(window, center=center)
     assert_allclose(described.spectra[0].tilt, tilt, rtol=1e-6)
     assert_array_equal(described.spectra[1].tilt, 1.0)
     assert_allclose(described.log_ewma_volatility, log_ewma, rtol=1e-12)
@@ -238,7 +246,7 @@ def test_a_slow_twin_says_the_same_of_every_number(n_rows, n_assets, gaps, cente
         assert_allclose(spectrum.context, context, rtol=1e-6, atol=1e-9)
         assert_allclose(np.abs(np.sum(spectrum.vectors * vectors, axis=0)), 1.0, rtol=1e-6)
         assert_allclose(spectrum.log_eigenvalues, logs, atol=1e-6)
-    expected = np.concatenate([twin[5] for twin in twins])
+    expected = np.concatenate([*(twin[5] for twin in twins), [level]])
     for k, name in enumerate(SUMMARY_FEATURES):
         assert_allclose(described.summary[k], expected[k], rtol=1e-5, atol=3e-5, err_msg=name)
 

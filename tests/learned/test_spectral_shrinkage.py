@@ -410,8 +410,8 @@ def test_own_weights_that_have_seen_later_rows_are_refused():
 def test_weights_that_are_not_there_are_an_error(tmp_path):
     with pytest.raises(ArtifactError):
         NeuralShrinkage(tmp_path / "nothing").fit(market())
-    with pytest.raises(ArtifactError, match="no weights ship for network 'dense'"):
-        NeuralShrinkage(network="dense").fit(market())
+    with pytest.raises(ArtifactError, match="no weights ship for network 'convolution'"):
+        shipped.shipped_series("convolution")
 
 
 def test_shipped_weights_are_read_from_the_package():

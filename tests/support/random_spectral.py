@@ -24,7 +24,7 @@ def random_spectral_bundle(
         if trained:
             with torch.no_grad():
                 for name, parameter in network.named_parameters():
-                    if "_out" in name or name == "mixing":
+                    if "_out" in name or name in ("mixing", "level"):
                         parameter.copy_(size * 0.5 * torch.randn(parameter.shape, generator=generator))
         states.append({k: v.numpy().copy() for k, v in network.state_dict().items() if "dropout" not in k})
     tensors = {name: np.stack([state[name] for state in states]) for name in states[0]}

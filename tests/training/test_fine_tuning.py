@@ -1,5 +1,7 @@
 """Fine-tuning returns what helps on the judging months, and the general weights otherwise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from eigenfolio.errors import DataError, LookaheadError, ParameterError
 from eigenfolio.training import fine_tuning
 from eigenfolio.training.fine_tuning import FineTuningOptions, fine_tune
 from eigenfolio.training.loop import LoopOptions
+from eigenfolio.training.spectral import SpectralLoss
 
 SMALL = FineTuningOptions(
     n_windows=48,
@@ -91,6 +94,18 @@ def test_rows_of_the_judging_months_teach_nothing():
         )
         tuned.append(np.concatenate([drawn.window.summary for drawn in teaching]))
     assert_array_equal(*tuned)
+
+
+def test_weights_of_another_network_are_refused_with_what_to_do_instead():
+    dense = NeuralShrinkage(replace(random_spectral_bundle(), network="dense"))
+    with pytest.raises(ParameterError, match=r"got weights of network 'dense'.*eigenfolio train shrinkage"):
+        fine_tune(dense, market(), options=SMALL)
+
+
+def test_losses_on_successive_estimates_draw_their_windows_in_pairs():
+    options = SMALL.model_copy(update={"loss": SpectralLoss(named={"turnover": 1.0})})
+    found = fine_tune(general(), market(), options=options)
+    assert all(record.train["turnover"] > 0 for history in found.histories for record in history.epochs)
 
 
 def test_what_cannot_be_tuned_is_one_clear_error():

@@ -6,6 +6,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from eigenfolio.errors import DataError, ParameterError
+from eigenfolio.features import market_regimes
+from eigenfolio.panel import Panel
 from eigenfolio.training import mixture
 from eigenfolio.training.mixture import WindowSource, draw_mixture, weekly_returns
 
@@ -178,9 +180,27 @@ def test_the_horizon_of_a_population_is_a_root_of_its_covariance(seed):
     source = WindowSource(name="p", counts={6: 1}, change="population", min_lookback=30_000, max_lookback=30_001)
     returns, root = mixture._population(source, 6, np.random.default_rng(seed))
     truth = root.T @ root / len(root)
-    sigma = np.sqrt(np.diag(truth))
-    assert np.abs((np.cov(returns.T) - truth) / np.outer(sigma, sigma)).max() < 0.08
+    assert relative_error(np.cov(returns.T), truth) < 0.08
     assert np.linalg.eigvalsh(truth)[0] > 0
+
+
+def relative_error(estimate: np.ndarray, truth: np.ndarray) -> float:
+    """Largest difference in units of the volatilities, a common level apart."""
+    estimate = estimate * np.trace(truth) / np.trace(estimate)
+    sigma = np.sqrt(np.diag(truth))
+    return float(np.abs((estimate - truth) / np.outer(sigma, sigma)).max())
+
+
+def test_the_level_of_some_populations_wanders_and_the_horizon_has_the_newest():
+    source = WindowSource(name="p", counts={30: 1}, change="population", min_lookback=400, max_lookback=401)
+    newest, ahead = [], []
+    for seed in range(100):
+        returns, root = mixture._population(source, 30, np.random.default_rng(seed))
+        size = np.log(np.square(returns).sum(axis=1))
+        newest.append(np.median(size[-21:]) - np.median(size))
+        ahead.append(np.log(np.trace(root.T @ root / len(root))) - np.log(np.square(returns).sum(axis=1).mean()))
+    assert np.sum(np.abs(ahead) < 0.1) > 20
+    assert np.corrcoef(newest, ahead)[0, 1] > 0.6
 
 
 def test_weeks_compound_their_days_and_need_three():
@@ -208,3 +228,56 @@ def test_progress_is_told_chunk_by_chunk():
     told = []
     draw(on_done=lambda: told.append(1))
     assert len(told) == 8  # 69 windows are two chunks
+
+
+def test_a_window_carries_the_causal_regime_at_its_decision_and_at_the_end_of_its_horizon():
+    X = panel(900, 6)
+    X.iloc[600:] *= np.exp(np.sin(np.arange(300) / 20))[:, None]  # calm and wild by turns
+    source = WindowSource(name="s", panels=("p",), counts={3: 150}, min_lookback=60, max_lookback=90)
+    weeks = source.model_copy(update={"name": "w", "frequency": "weekly", "horizon": 4, "max_lookback": 61})
+    labels = market_regimes(Panel.from_returns(X))["label"]
+    drawn = draw_mixture({"p": X}, [source, weeks], through=X.index[-1], seed=0)
+    for window in drawn:
+        if window.source == "s":
+            t = X.index.get_loc(window.date)
+            expected = labels.iloc[t], labels.iloc[t + 21]
+        else:  # a week's label is that of its last day
+            expected = labels.asof(window.date), labels.asof(window.date + pd.Timedelta(days=28))
+        assert [window.regime, window.next_regime] == [None if pd.isna(label) else label for label in expected]
+    assert {window.next_regime for window in drawn} >= {None, "calm", "stressed", "crisis"}
+    assert sum(window.regime != window.next_regime for window in drawn) > 20
+    assert draw(sources=EVERY[-1:], through=None)[0].next_regime is None
+
+
+def test_regimes_are_known_from_the_rows_before_and_impossible_returns_count_as_missing():
+    X = panel(900, 6)
+    source = WindowSource(name="s", panels=("p",), counts={3: 40}, max_lookback=70)
+    once = draw_mixture({"p": X}, [source], through=X.index[699], seed=0)
+    poisoned = X.copy()
+    poisoned.iloc[700:] = 1e3
+    again = draw_mixture({"p": poisoned}, [source], through=X.index[699], seed=0)
+    assert [w.next_regime for w in once] == [w.next_regime for w in again]
+    broken = X.copy()
+    broken.iloc[100, 0], broken.iloc[200, 1] = np.inf, -2.0
+    assert len(draw_mixture({"p": broken}, [source], through=X.index[699], seed=0)) == 40
+
+
+def test_later_rows_are_kept_beside_the_horizon_on_request():
+    X = panel(400, 6)
+    source = WindowSource(name="s", panels=("p",), counts={3: 20}, max_lookback=70)
+    for window in draw_mixture({"p": X}, [source], through=X.index[-1], seed=0, n_later=40):
+        t = X.index.get_loc(window.date)
+        assert window.later.shape == (40, 3)
+        assert_array_equal(window.later[:21], window.future)
+        assert set(window.later[-1]) <= set(X.iloc[t + 40])
+    assert draw()[0].later is None
+
+
+def test_later_rows_of_a_population_have_its_covariance_and_change_nothing_else():
+    source = WindowSource(name="p", counts={4: 6}, change="population", max_lookback=70)
+    plain = draw_mixture({}, [source], through=None, seed=0)
+    longer = draw_mixture({}, [source], through=None, seed=0, n_later=20_000)
+    assert_same(plain, longer)
+    for window in longer:
+        truth = window.future.T @ window.future / len(window.future)
+        assert relative_error(window.later.T @ window.later / len(window.later), truth) < 0.1

@@ -3,6 +3,7 @@
 Returns and bundles enter, covariances leave; nothing here trains, and nothing here needs torch.
 """
 
+from eigenfolio.learned.graph_attention import GraphAttentionPortfolio, GraphEnsemble
 from eigenfolio.learned.neural_shrinkage import NeuralShrinkage
 
-__all__ = ["NeuralShrinkage"]
+__all__ = ["GraphAttentionPortfolio", "GraphEnsemble", "NeuralShrinkage"]

@@ -1,7 +1,8 @@
 """The dense shrinkage network in NumPy, for inference without torch.
 
 The twin of `eigenfolio.models.networks.dense.DenseShrinkageNetwork` in evaluation mode, in float64: dropout is
-absent and every batch normalisation is folded into the dense layer before it. Tests hold the two equal to 1e-6.
+absent and every batch normalisation, with its running statistics, is folded into the dense layer before it. Tests hold
+the two equal to 1e-6.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from scipy.special import expit, logit, softmax
 
 from eigenfolio.artifacts import Bundle
 from eigenfolio.errors import ArtifactError
+from eigenfolio.features import REGIMES
 
-__all__ = ["DenseForward", "ShrinkageParameters", "mean_parameters"]
+__all__ = ["ALL_TARGETS", "DenseForward", "ShrinkageParameters", "mean_parameters", "simplex", "spread_over_targets"]
 
 FloatArray = NDArray[np.float64]
 
+ALL_TARGETS = ("identity", "constant_correlation", "single_factor")
+LOG_VARIANCE_BOUND = 6.0
 _NEGATIVE_SLOPE = 0.2
 _NORM_EPS = 1e-5
 _CLAMP = 4.0
@@ -30,8 +34,9 @@ class ShrinkageParameters(NamedTuple):
     """What a network says of one window."""
 
     intensity: float
-    target_weights: FloatArray  # (n_targets,), on the simplex
+    target_weights: FloatArray  # (3,), on the simplex, in the order of ALL_TARGETS
     volatility_blend: float
+    log_variance: float | None = None  # of logit intensity, where the network predicts it
 
 
 class _Layer(NamedTuple):
@@ -63,6 +68,8 @@ class DenseForward:
             raise ArtifactError(f"this bundle is a {bundle.family}/{bundle.network} model, expected shrinkage/dense")
         if bundle.feature_names != feature_names:
             raise ArtifactError(_feature_trouble(bundle.feature_names, feature_names))
+        self.options, self.names = bundle.options, feature_names
+        self._targets = tuple(bundle.options.get("targets", ALL_TARGETS))
         n_blocks = len(bundle.options["hidden_sizes"])
         tensors = {name: np.asarray(value, dtype=float) for name, value in bundle.tensors.items()}
         try:
@@ -72,39 +79,121 @@ class DenseForward:
             self._center, self._scale = tensors["feature_center"], tensors["feature_scale"]
         except KeyError as error:
             raise ArtifactError(f"the bundle lacks the tensor {error}; train it again") from error
+        self._regimes = tensors.get("regimes")
+        self._attention = {name: value for name, value in tensors.items() if name.startswith("attention.")}
 
     def out_of_range(self, features: FloatArray) -> float:
         """Share of features that lie more than four scale units from the training median, where they are clamped."""
         return float((np.abs(features - self._center) > _CLAMP * self._scale).mean())
 
-    def members(self, features: FloatArray, classical_logit: float) -> list[ShrinkageParameters]:
-        """What each member says of a window with these features, shape (n_features,), and classical logit."""
+    def far(self, features: FloatArray) -> dict[str, float]:
+        """Features that are clamped, by name, and by how many scales they lie beyond, signed."""
+        distance = (features - self._center) / self._scale
+        named = zip(self.names, distance, strict=True)
+        return {name: float(d - np.copysign(_CLAMP, d)) for name, d in named if abs(d) > _CLAMP}
+
+    def members(
+        self, features: FloatArray, classical_logit: float, regime: str | None = None
+    ) -> list[ShrinkageParameters]:
+        """What each member says of a window with these features, shape (n_features,), and classical logit.
+
+        `regime` is read where the network embeds it.
+        """
+        x, _ = self._last_input(features, regime)
+        x = self._block(self._layers[-1], x)
+        heads = np.einsum("moi,mi->mo", self._output[0], x) + self._output[1]
+        n_targets = len(self._targets)
+        anchored = self.options.get("prior_logit") is not None
+        said = []
+        for head, gains in zip(heads, self._gains, strict=True):
+            leaving = head[0] - classical_logit if anchored else head[0]
+            uncertain = len(head) > 2 + n_targets
+            chosen = simplex(head[1 : 1 + n_targets], self.options.get("target_activation", "softmax"))
+            said.append(
+                ShrinkageParameters(
+                    intensity=float(expit(classical_logit + gains[0] * leaving)),
+                    target_weights=spread_over_targets(chosen, self._targets, gain=gains[1]),
+                    volatility_blend=float(gains[2] * expit(head[1 + n_targets])),
+                    log_variance=_bounded(head[-1]) if uncertain else None,
+                )
+            )
+        return said
+
+    def importance(self, features: FloatArray, regime: str | None = None) -> FloatArray:
+        """How much the units that enter the last block are looked at by the others, (n_members, n_units), sum 1.
+
+        Raises
+        ------
+        ArtifactError
+            If the network has no attention.
+        """
+        if not self._attention:
+            raise ArtifactError("this bundle was trained without feature_attention; train one with it")
+        _, attention = self._last_input(features, regime)
+        return np.asarray(attention.mean(axis=1))
+
+    def __call__(self, features: FloatArray, classical_logit: float, regime: str | None = None) -> ShrinkageParameters:
+        """Map one window's features, shape (n_features,), and classical logit to shrinkage parameters."""
+        return mean_parameters(self.members(features, classical_logit, regime))
+
+    def _last_input(self, features: FloatArray, regime: str | None) -> tuple[FloatArray, FloatArray]:
+        """Units that enter the last block, and what they looked at (empty without attention)."""
         x = np.clip((features - self._center) / self._scale, -_CLAMP, _CLAMP)
         x = np.broadcast_to(x, (len(self._gains), len(x)))  # (n_members, n_features)
-        for layer in self._layers:
-            y = np.einsum("moi,mi->mo", layer.weight, x) + layer.bias
-            y = np.where(y > 0.0, y, _NEGATIVE_SLOPE * y)
-            x = y if layer.shortcut is None else y + np.einsum("moi,mi->mo", layer.shortcut, x)
-        heads = np.einsum("moi,mi->mo", self._output[0], x) + self._output[1]
-        n_targets = heads.shape[1] - 2
-        first = np.zeros(n_targets)
-        first[0] = 1.0
-        return [
-            ShrinkageParameters(
-                intensity=float(expit(classical_logit + gains[0] * head[0])),
-                target_weights=first + gains[1] * (softmax(head[1 : 1 + n_targets]) - first),
-                volatility_blend=float(gains[2] * expit(head[-1])),
-            )
-            for head, gains in zip(heads, self._gains, strict=True)
-        ]
+        if self._regimes is not None and regime is not None:
+            x = np.hstack([x, self._regimes[:, REGIMES.index(regime)]])
+        for layer in self._layers[:-1]:
+            x = self._block(layer, x)
+        if not self._attention:
+            return x, np.empty((len(x), 0, 0))
+        t = self._attention
+        tokens = x[:, :, None] * t["attention.direction"] + t["attention.position"]  # (n_members, n_units, size)
+        q, k, v = (
+            tokens @ t[f"attention.{name}.weight"].swapaxes(1, 2) + t[f"attention.{name}.bias"][:, None]
+            for name in ("query", "key", "value")
+        )
+        looks = softmax(q @ k.swapaxes(1, 2) / np.sqrt(q.shape[-1]), axis=-1)
+        return x + (looks @ v)[..., 0], looks
 
-    def __call__(self, features: FloatArray, classical_logit: float) -> ShrinkageParameters:
-        """Map one window's features, shape (n_features,), and classical logit to shrinkage parameters."""
-        return mean_parameters(self.members(features, classical_logit))
+    def _block(self, layer: _Layer, x: FloatArray) -> FloatArray:
+        y = np.einsum("moi,mi->mo", layer.weight, x) + layer.bias
+        y = np.where(y > 0.0, y, _NEGATIVE_SLOPE * y)
+        return y if layer.shortcut is None else y + np.einsum("moi,mi->mo", layer.shortcut, x)
+
+
+def simplex(says: FloatArray, activation: str) -> FloatArray:
+    """Target weights from the outputs of target heads: a softmax, or sigmoids over their sum.
+
+    Examples
+    --------
+    >>> simplex(np.zeros(2), "softmax"), simplex(np.array([0.0, np.log(3.0)]), "sigmoid").round(3)
+    (array([0.5, 0.5]), array([0.4, 0.6]))
+    """
+    if activation == "softmax":
+        return np.asarray(softmax(says))
+    open_ = expit(says)
+    return np.asarray(open_ / open_.sum())
+
+
+def spread_over_targets(chosen: FloatArray, targets: Sequence[str], *, gain: float) -> FloatArray:
+    """Weights e_1 + gain (chosen - e_1) of a network's own targets, as weights of all three.
+
+    Examples
+    --------
+    >>> spread_over_targets(np.array([0.25, 0.75]), ("identity", "single_factor"), gain=1.0)
+    array([0.25, 0.  , 0.75])
+    """
+    first = np.zeros(len(targets))
+    first[0] = 1.0
+    weights = np.zeros(len(ALL_TARGETS))
+    weights[[ALL_TARGETS.index(name) for name in targets]] = first + gain * (chosen - first)
+    return weights
 
 
 def mean_parameters(members: Sequence[ShrinkageParameters]) -> ShrinkageParameters:
     """Average answers: intensities on the logit scale, the rest as it is.
+
+    The variance of the mean answer's logit is the mean of the members' plus the variance of their logits.
 
     Examples
     --------
@@ -112,12 +201,20 @@ def mean_parameters(members: Sequence[ShrinkageParameters]) -> ShrinkageParamete
     >>> round(mean_parameters([low, high]).intensity, 12)
     0.5
     """
-    intensities = np.clip([member.intensity for member in members], _TINY, 1.0 - _TINY)
+    if len(members) == 1:
+        return members[0]
+    logits = logit(np.clip([member.intensity for member in members], _TINY, 1.0 - _TINY))
+    variances = [np.exp(member.log_variance) for member in members if member.log_variance is not None]
     return ShrinkageParameters(
-        intensity=float(expit(np.mean(logit(intensities)))) if len(members) > 1 else members[0].intensity,
+        intensity=float(expit(np.mean(logits))),
         target_weights=np.mean([member.target_weights for member in members], axis=0),
         volatility_blend=float(np.mean([member.volatility_blend for member in members])),
+        log_variance=float(np.log(np.mean(variances) + np.var(logits))) if variances else None,
     )
+
+
+def _bounded(value: float) -> float:
+    return float(LOG_VARIANCE_BOUND * np.tanh(value / LOG_VARIANCE_BOUND))
 
 
 def _folded(tensors: Mapping[str, FloatArray], prefix: str) -> _Layer:

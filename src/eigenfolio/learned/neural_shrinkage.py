@@ -7,37 +7,55 @@ ends no later than the last row of X, so no weight knows a row that a decision m
 from __future__ import annotations
 
 import warnings
-from functools import lru_cache
+from dataclasses import replace
 from os import PathLike
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-from eigenfolio.artifacts import Bundle, BundleSeries, load_series, short_date
-from eigenfolio.errors import DataError, LookaheadError, LookaheadWarning, ParameterError
-from eigenfolio.features import SPECTRUM_FEATURES
-from eigenfolio.learned.dense import DenseForward, ShrinkageParameters, mean_parameters
+from eigenfolio.artifacts import Bundle, BundleSeries, short_date
+from eigenfolio.errors import DataError, LookaheadError, LookaheadWarning, ParameterError, RangeWarning
+from eigenfolio.learned.estimates import attention_estimate, dense_estimate
+from eigenfolio.learned.guard import Guard, guarded
+from eigenfolio.learned.heads import HEAD_ATTRIBUTES, SelfReport, missing_attribute, self_report
+from eigenfolio.learned.risk_interval import risk_interval
 from eigenfolio.learned.shipped import is_shipped_name, is_undated, shipped_bundle, shipped_series
 from eigenfolio.learned.spectra import spectral_window
 from eigenfolio.learned.spectral import (
     FactorCovariance,
+    SpectralAnswer,
     SpectralForward,
     classical_answer,
     combine,
-    mean_answer,
     shrunk_spectrum,
 )
-from eigenfolio.learned.window import N_TARGETS, TARGETS, blend, describe_window
+from eigenfolio.learned.stored_series import stored_series
 from eigenfolio.models import CovarianceModel
 from eigenfolio.models.window import RECENT_ROWS, Window
 
 __all__ = ["NeuralShrinkage"]
 
 FloatArray = NDArray[np.float64]
+
+
+_ESTIMATES = {"attention": attention_estimate, "dense": dense_estimate}
+_SET_BY_NETWORK = (
+    "shrinkage_",
+    "block_shrinkage_",
+    "target_weights_",
+    "target_confidence_",
+    "volatility_blend_",
+    "prediction_variance_",
+    "shrinkage_interval_",
+    "expected_error_",
+    "regime_",
+    "regime_probabilities_",
+    "out_of_range_",
+    "guard_",
+)
 
 
 class NeuralShrinkage(CovarianceModel):
@@ -51,7 +69,7 @@ class NeuralShrinkage(CovarianceModel):
         trained on simulated markets alone, and "2012" the vintage of a year. Otherwise a bundle, a folder holding a
         bundle or a series of them, or the loaded object. None is the untrained network, which is exactly its closed
         form.
-    network : {"spectral", "dense"}, optional
+    network : {"spectral", "attention", "dense"}, optional
         Which network, for shipped weights and for None; "spectral" unless given. Bundles know their own.
     lookback : int or None, default=1008
         Last rows of X to use; None uses all.
@@ -81,15 +99,40 @@ class NeuralShrinkage(CovarianceModel):
         the Frobenius norm, to what it did to the steady spectrum, its level apart.
     block_shrinkage_ : ndarray of shape (n_eigenvalues, 2)
         Of the spectral network: eigenvalues of the steady correlation, largest first, and what became of them. With
-        more assets than rows the last one stands for the null space.
+        more assets than rows the last one stands for the null space. Of the attention network: eigenvalues of the
+        sample correlation before and after block shrinkage, which comes before that toward the targets.
     target_weights_ : dict of str to float
-        Of the dense network: weights of the identity, constant-correlation and single-factor targets, sum 1.
+        Of the attention and the dense network: weights of the identity, constant-correlation and single-factor
+        targets, sum 1.
     volatility_blend_ : float
-        Of the dense network: 0 keeps sample volatilities, 1 takes EWMA(63).
+        Of the attention and the dense network: 0 keeps sample volatilities, 1 takes EWMA(63).
+    guard_ : Guard
+        Of the spectral network: by how much, in [0, 1], its answer was moved to the classical start, for the sake of
+        near-exact relations (`relation`, and the columns of X that are in them, `assets`) and because inputs lie beyond
+        what training has seen (`range`).
     trained_through_ : Timestamp or None
         Last date the weights in use have seen; None where they have seen no market.
     in_sample_ : bool or None
         Whether the weights in use have seen rows after the first that a decision may earn; None without dates.
+    regime_, regime_probabilities_ : str and dict of str to float
+        Of weights with heads, like the six below: the market's regime at the end of the next horizon ("calm",
+        "trending", "stressed" or "crisis"), the likeliest and all, foreseen from X alone.
+    expected_error_ : float
+        Expected log of realised over predicted variance of the unconstrained minimum-variance portfolio of
+        `covariance_` over the next horizon; 0 is a forecast that will prove right.
+    shrinkage_interval_ : tuple of float
+        Of the spectral network: calibrated 90 % interval of the intensity that the true correlation would call for in
+        the Frobenius norm. The truth is known in simulated markets alone: it says what a simulated window that looks
+        alike would have needed. `shrinkage_` may lie outside, since the network is trained for portfolios, which ask
+        for more shrinkage than that norm, in which the largest eigenvalue outweighs the others.
+    prediction_variance_ : float
+        Of the logit of that intensity: what the heads expect their error to be, plus the variance over the members
+        (`diagnostics_["aleatoric_variance"]` and `diagnostics_["member_variance"]`).
+    target_confidence_ : dict of str to float
+        1 - width of the calibrated 90 % interval of each target's weight, in [0, 1]. The targets of the spectral
+        network are the steady and the recent sample correlation and the identity; the truth is as above.
+    out_of_range_ : dict of str to float
+        Of the spectral network: inputs beyond what training has seen, each with the number of its scales, signed.
     diagnostics_ : dict of str to float
         Numbers of the fit by name; `member_spread` is the standard deviation of the intensity over the members of the
         ensemble, `out_of_range` the share of inputs beyond what training has seen.
@@ -103,6 +146,8 @@ class NeuralShrinkage(CovarianceModel):
 
     Warns
     -----
+    RangeWarning
+        In `fit`, if a material share of the inputs lies beyond what weights with heads have seen.
     LookaheadWarning
         In `fit`, if weights that were named ("latest", a year) have seen rows after the last of X.
 
@@ -121,7 +166,7 @@ class NeuralShrinkage(CovarianceModel):
         self,
         weights: str | PathLike[str] | Bundle | BundleSeries | None = "as_of",
         *,
-        network: Literal["spectral", "dense"] | None = None,
+        network: Literal["spectral", "attention", "dense"] | None = None,
         lookback: int | None = 1008,
         assume_centered: bool = False,
         undated: Literal["raise", "newest"] = "raise",
@@ -204,18 +249,24 @@ class NeuralShrinkage(CovarianceModel):
         self.trained_through_ = seen
         self.in_sample_ = None if date is None else seen is not None and bool(seen > date)
         self._bundle = bundle
-        if name == "dense":
+        if name in _ESTIMATES:
+            self._linear = name
             super().fit(X, active_mask=active_mask)
             return
         window, _, active = self._prepare(X, active_mask)
         described = spectral_window(window, center=not self.assume_centered)
         answer, spread, outside = classical_answer(described), 0.0, 0.0
+        members: list[SpectralAnswer] = []
+        self.guard_ = Guard(0.0, 0.0, ())
         if bundle is not None:
             forward = _spectral_forward(bundle)
             members = forward.members(described)
-            answer = mean_answer(members)
+            answer = forward.answer(described, members)
             spread = float(np.std([shrunk_spectrum(described, member)[0] for member in members]))
             outside = forward.out_of_range(described)
+            answer, guard = guarded(described, answer, out_of_range=outside)
+            places = np.flatnonzero(active)
+            self.guard_ = replace(guard, assets=tuple(int(places[i]) for i in guard.assets))
         self._structure, self._active = combine(described, answer), active
         self.shrinkage_, self.block_shrinkage_ = shrunk_spectrum(described, answer)
         self.diagnostics_ |= {
@@ -225,7 +276,54 @@ class NeuralShrinkage(CovarianceModel):
             "volatility_change": float(answer.volatility_change.mean()),
             "member_spread": spread,
             "out_of_range": outside,
+            "guard_relation": self.guard_.relation,
+            "guard_range": self.guard_.range,
         }
+        if bundle is not None:
+            self._tell(self_report(bundle, described, answer, members, intensity=self.shrinkage_))
+
+    def _tell(self, report: SelfReport) -> None:
+        """Set what the weights say of their own answer."""
+        self._report = report
+        for name, value in report.attributes.items():
+            setattr(self, name, value)
+        self.diagnostics_ |= report.diagnostics
+        if report.warning is not None:
+            warnings.warn(report.warning, RangeWarning, stacklevel=4)
+
+    def risk_interval(self, weights: ArrayLike, *, confidence: float = 0.9, horizon: float = 21) -> tuple[float, float]:
+        """Interval for the volatility of a portfolio over the next rows, from weights with a risk head.
+
+        Parameters
+        ----------
+        weights : array-like of shape (n_assets,)
+            Held without change; 0 for inactive assets. A Series must carry the names of X in their order.
+        confidence : float in (0, 0.99], default=0.9
+            Share of windows whose realised volatility (root mean square return) lies inside.
+        horizon : float in [5, 63], default=21
+            Rows after the last one given.
+
+        Returns
+        -------
+        low, high : float
+            Volatility per period.
+
+        Raises
+        ------
+        AttributeError
+            Before `fit`, or if the weights in use have no risk head.
+        ParameterError
+            If a weight is not finite, none differs from 0, an inactive asset is held, or an option leaves its range.
+        """
+        return risk_interval(self, weights, confidence=confidence, horizon=horizon)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name in HEAD_ATTRIBUTES:
+                fitted = "_bundle" in vars(self)
+                raise AttributeError(missing_attribute(name, fitted, vars(self).get("_bundle")))
+            return object.__getattribute__(self, name)  # raises, with the sentence of a property where it is one
 
     def _keep(self, X: Any, active_mask: Any) -> None:
         """Remember what `partial_fit` goes on from."""
@@ -293,14 +391,16 @@ class NeuralShrinkage(CovarianceModel):
         return float(values[-1] / values[0])
 
     _kept: tuple[Any, NDArray[np.bool_] | None] | None = None  # rows and mask that `partial_fit` goes on from
+    _linear: str = ""  # the network whose answer `_estimate` takes
     _structure: FactorCovariance | None = None
+    _report: SelfReport | None = None
     _covariance: FloatArray | None = None
     _active: NDArray[np.bool_]
 
     def _forget(self) -> None:
         """Drop what another fit has left, since networks differ in what they set."""
-        self._structure, self._covariance = None, None
-        for name in ("shrinkage_", "block_shrinkage_", "target_weights_", "volatility_blend_"):
+        self._structure, self._covariance, self._report = None, None, None
+        for name in _SET_BY_NETWORK:
             if name in vars(self):
                 delattr(self, name)
 
@@ -319,33 +419,15 @@ class NeuralShrinkage(CovarianceModel):
         return spread
 
     def _estimate(self, window: Window, history: FloatArray) -> FloatArray:
-        described = describe_window(window)
-        spread, outside = 0.0, 0.0
-        if self._bundle is None:
-            parameters = ShrinkageParameters(described.intensity, np.eye(N_TARGETS)[0], 0.0)
-        else:
-            forward = DenseForward(self._bundle, SPECTRUM_FEATURES)
-            members = forward.members(described.features, described.classical_logit)
-            parameters = mean_parameters(members)
-            spread = float(np.std([member.intensity for member in members]))
-            outside = forward.out_of_range(described.features)
-        self.shrinkage_ = float(parameters.intensity)
-        self.target_weights_ = dict(zip(TARGETS, map(float, parameters.target_weights), strict=True))
-        self.volatility_blend_ = float(parameters.volatility_blend)
-        self.diagnostics_ = {
-            "shrinkage": self.shrinkage_,
-            "closed_form_shrinkage": described.intensity,
-            "volatility_blend": self.volatility_blend_,
-            "member_spread": spread,
-            "out_of_range": outside,
-            **{f"weight_{name}": value for name, value in self.target_weights_.items()},
-        }
-        correlation, volatility = blend(described, parameters)
-        return np.outer(volatility, volatility) * correlation
+        shrunk = _ESTIMATES[self._linear](window, self._bundle)
+        for name, value in shrunk.attributes.items():
+            setattr(self, name, value)
+        self.diagnostics_ = dict(shrunk.diagnostics)
+        return shrunk.covariance
 
     def _check_parameters(self) -> None:
-        if self.network not in (None, "spectral", "dense"):
-            raise ParameterError(f"network must be 'spectral' or 'dense', got {self.network!r}")
+        if self.network not in (None, "spectral", *_ESTIMATES):
+            raise ParameterError(f"network must be 'spectral', 'attention' or 'dense', got {self.network!r}")
         if self.undated not in ("raise", "newest"):
             raise ParameterError(f"undated must be 'raise' or 'newest', got {self.undated!r}")
 
@@ -371,7 +453,7 @@ class NeuralShrinkage(CovarianceModel):
         elif isinstance(self.weights, BundleSeries):
             series = self.weights
         elif isinstance(self.weights, (str, PathLike)):
-            series = _stored_series(Path(self.weights))
+            series = stored_series(self.weights)
         else:
             raise ParameterError(
                 "weights must be None, a name, a path, a Bundle or a BundleSeries, got " + type(self.weights).__name__
@@ -468,15 +550,3 @@ def _last_date(X: Any) -> pd.Timestamp | None:
             f"the dates of X carry a time zone ({X.index.tz}), those of weights none; use X.tz_localize(None)"
         )
     return X.index[-1]
-
-
-def _stored_series(folder: Path) -> BundleSeries:
-    """A series on disk, read again only when a manifest has changed."""
-    manifests = [folder / "manifest.json", *sorted(folder.glob("*/manifest.json"))]
-    stamp = tuple((str(path), path.stat().st_mtime_ns) for path in manifests if path.is_file())
-    return _read_series(folder, stamp)
-
-
-@lru_cache(maxsize=8)
-def _read_series(folder: Path, stamp: tuple[tuple[str, int], ...]) -> BundleSeries:
-    return load_series(folder)

@@ -42,6 +42,7 @@ __all__ = [
     "N_SPECTRA",
     "SUMMARY_FEATURES",
     "TOKEN_FEATURES",
+    "VOLATILITY_SHARE",
     "SpectralWindow",
     "Spectrum",
     "monotone_eigenvalues",
@@ -57,6 +58,8 @@ CLASSICAL_HALF_LIFE = 63.0
 _ROW_FLOOR = 0.2  # of the median row
 _SMALLEST_EIGENVALUE = 1e-10
 _SMALLEST_CLEAN_EIGENVALUE = 1e-4
+VOLATILITY_SHARE = 0.7
+_LEVEL_HALF_LIFE, _LEVEL_ROWS = 10.0, 126
 _EQUAL_VARIANCES = 0.03  # variance of log variances, at which half a standardisation is left
 _LAGS = 5
 _NORMAL_ABSOLUTE = 1.2533141373155001  # 1 / E|x| of a standard normal
@@ -99,15 +102,18 @@ CONTEXT_FEATURES: tuple[str, ...] = (
     "standardisation",
 )
 _OWN_SUMMARY = ("mean_correlation", "log_first", "log_second", "log_smallest", "log_median", "volatility_dispersion")
-SUMMARY_FEATURES: tuple[str, ...] = tuple(
-    f"{spectrum}_{name}"
-    for spectrum in ("steady", "recent")
-    for name in (
-        *CONTEXT_FEATURES,
-        *_OWN_SUMMARY,
-        *(f"mean_{name}" for name in ASSET_FEATURES),
-        *(f"spread_{name}" for name in ASSET_FEATURES),
-    )
+SUMMARY_FEATURES: tuple[str, ...] = (
+    *(
+        f"{spectrum}_{name}"
+        for spectrum in ("steady", "recent")
+        for name in (
+            *CONTEXT_FEATURES,
+            *_OWN_SUMMARY,
+            *(f"mean_{name}" for name in ASSET_FEATURES),
+            *(f"spread_{name}" for name in ASSET_FEATURES),
+        )
+    ),
+    "level",
 )
 
 
@@ -154,12 +160,16 @@ class SpectralWindow:
         `SUMMARY_FEATURES`.
     log_volatility, log_ewma_volatility : ndarray of shape (n_assets,)
         Per period, over the window and by EWMA with half-life 63.
+    log_damped_volatility : ndarray of shape (n_assets,)
+        Of the damped rows that the steady spectrum is made of, up to a common constant: under these volatilities, and
+        no others, a linear relation between returns that held in every row is a null vector of the covariance.
     """
 
     spectra: tuple[Spectrum, ...]
     summary: FloatArray
     log_volatility: FloatArray
     log_ewma_volatility: FloatArray
+    log_damped_volatility: FloatArray
 
 
 def spectral_window(window: Window, *, center: bool = True) -> SpectralWindow:
@@ -182,7 +192,7 @@ def spectral_window(window: Window, *, center: bool = True) -> SpectralWindow:
     >>> X = np.random.default_rng(0).standard_normal((60, 5)) * 0.01
     >>> described = spectral_window(prepare_window(X))
     >>> [spectrum.tokens.shape for spectrum in described.spectra], described.summary.shape
-    ([(5, 8), (5, 8)], (98,))
+    ([(5, 8), (5, 8)], (99,))
     """
     observed, volatility, n_rows = window.observed, window.volatility, window.n_observations
     complete = bool(observed.all())
@@ -199,23 +209,26 @@ def spectral_window(window: Window, *, center: bool = True) -> SpectralWindow:
     coverage = np.log(np.maximum(window.counts, 1.0) / n_rows)
     n_observed = np.full(n_rows, float(window.n_assets)) if complete else np.maximum(observed.sum(axis=1), 1.0)
     world = _world(standard, observed, n_observed)
+    lead = ewma[HALF_LIVES.index(CLASSICAL_HALF_LIFE)]
+    level = _level(standard, lead, n_observed)
     flat = np.full(n_rows, 1.0 / n_rows)
     shared = (own, relative, overlap, coverage, scratch)
     damping = _damping(devolatilised, n_observed)
-    recent, recent_summary = _spectrum(devolatilised, observed, complete, damping, lagged, *shared, center=center)
+    recent, recent_summary, _ = _spectrum(devolatilised, observed, complete, damping, lagged, *shared, center=center)
     kappa = _standardisation(relative, recent.assets[:, _RESIDUAL_VARIANCE], n_rows)
     tilt = np.exp((1.0 - kappa) * relative)
     tilt /= np.sqrt((tilt * tilt).mean())
     damping = _damping(standard, n_observed)
-    steady, steady_summary = _spectrum(standard, observed, complete, damping, flat, *shared, center=center, tilt=tilt)
+    steady, steady_summary, damped = _spectrum(
+        standard, observed, complete, damping, flat, *shared, center=center, tilt=tilt
+    )
     spectra = tuple(replace(s, context=np.concatenate([s.context, world, [kappa]])) for s in (steady, recent))
     parts = [
         part
         for spectrum, summary in zip(spectra, (steady_summary, recent_summary), strict=True)
         for part in (spectrum.context, summary)
     ]
-    lead = ewma[HALF_LIVES.index(CLASSICAL_HALF_LIFE)]
-    return SpectralWindow(spectra, np.concatenate(parts), logs, logs + lead)
+    return SpectralWindow(spectra, np.concatenate([*parts, [level]]), logs, logs + lead, logs + damped)
 
 
 def _standardisation(relative: FloatArray, log_residual_share: FloatArray, n_rows: int) -> float:
@@ -227,6 +240,18 @@ def _standardisation(relative: FloatArray, log_residual_share: FloatArray, n_row
     """
     excess = max(float(np.var(2.0 * relative + log_residual_share)) - 2.0 / n_rows, 0.0)
     return excess / (excess + _EQUAL_VARIANCES)
+
+
+def _level(standard: FloatArray, lead: FloatArray, n_observed: FloatArray) -> float:
+    """Log of the common level of volatility in the last weeks, against the blend that the covariance starts from.
+
+    Weighted mean (half-life 10) of the root mean square over the assets of each row, in units of the volatilities of
+    the window led by 0.7 toward EWMA(63). A crisis that began three weeks ago is in this number and in no other.
+    """
+    last = standard[-_LEVEL_ROWS:] * np.exp(-VOLATILITY_SHARE * lead)
+    size = np.sqrt(np.einsum("ti,ti->t", last, last) / n_observed[-len(last) :])
+    weights = 0.5 ** (np.arange(len(last) - 1, -1, -1.0) / _LEVEL_HALF_LIFE)
+    return float(np.log(max(float(weights @ size) / float(weights.sum()), 1e-3)))
 
 
 def _world(standard: FloatArray, observed: BoolArray, n_observed: FloatArray) -> list[float]:
@@ -306,11 +331,14 @@ def _spectrum(
     *,
     center: bool,
     tilt: FloatArray | None = None,
-) -> tuple[Spectrum, FloatArray]:
-    """Describe one spectrum of the rows `z`, which are overwritten; `scratch` is room for three such tables."""
+) -> tuple[Spectrum, FloatArray, FloatArray]:
+    """Describe one spectrum of the rows `z`, which are overwritten; `scratch` is room for three such tables.
+
+    Returns the spectrum, its part of the summary and the log volatility of the damped rows, (n_assets,).
+    """
     n_rows, n_assets = z.shape
     z32, _, u = scratch
-    still = _standardise(z, observed, complete, damping, weights, center, z32)
+    size, still = _standardise(z, observed, complete, damping, weights, center, z32)
     if tilt is not None:
         z *= tilt
         z32[...] = z
@@ -325,12 +353,16 @@ def _spectrum(
     null = float(clean[0]) if rank < n_assets else None
 
     v32 = transposed.astype(np.float32)
-    p = np.matmul(z32, v32.T, out=scratch[1].reshape(-1)[: n_rows * rank].reshape(n_rows, rank))
     core = 1.0 / q if null is None else 1.0 / q - 1.0 / null
     squares = transposed * transposed
     precision = core @ squares + (0.0 if null is None else 1.0 / null)
-    p *= core.astype(np.float32)
-    np.matmul(p, v32, out=u)  # less the part of the null space, which `_row_statistics` adds
+    weighted = core.astype(np.float32)[:, None] * v32
+    # u = z V diag(core) V', less the part of the null space, which `_row_statistics` adds; the cheaper order
+    if n_assets * (rank + n_rows) < 2 * n_rows * rank:
+        np.matmul(z32, v32.T @ weighted, out=u)
+    else:
+        p = np.matmul(z32, v32.T, out=scratch[1].reshape(-1)[: n_rows * rank].reshape(n_rows, rank))
+        np.matmul(p, weighted, out=u)
     decays = _decay_rows(n_rows)
     tokens = _tokens(values, q, null, n_assets, squares, transposed @ overlap)
     residual, fast, slow, fourth = _row_statistics(
@@ -371,7 +403,9 @@ def _spectrum(
     summary = np.concatenate([own_summary, assets.mean(axis=0), assets.std(axis=0)])
     logs = np.log(q) if null is None else np.append(np.log(q), np.log(null))
     tilted = np.ones(n_assets) if tilt is None else tilt
-    return Spectrum(tokens, assets, context, transposed.T, logs, tilted), summary
+    seen_share = 1.0 if complete else np.maximum(weights @ observed, 1e-6)
+    damped = 0.5 * np.log(np.where(still, 1.0, size / seen_share))
+    return Spectrum(tokens, assets, context, transposed.T, logs, tilted), summary, damped
 
 
 def _eigen(z: FloatArray, still: BoolArray, own_size: FloatArray, *, n_lost: int) -> tuple[FloatArray, FloatArray]:
@@ -491,7 +525,7 @@ def _decay_rows(n_rows: int) -> FloatArray:
 def _standardise(z, observed, complete, damping, weights, center, single):  # type: ignore[no-untyped-def]
     """Damp and centre the rows of z, give them the roots of their weights and its columns unit length, in place.
 
-    The result goes into `single` as well; returns which columns do not move.
+    The result goes into `single` as well; returns the squared lengths that the columns had and which do not move.
     """
     n_rows, n = z.shape
     mean, seen, size = np.zeros(n), np.zeros(n), np.zeros(n)
@@ -515,16 +549,16 @@ def _standardise(z, observed, complete, damping, weights, center, single):  # ty
                 row[i] *= observed[t, i]
         for i in range(n):
             size[i] += row[i] * row[i]
-    still = np.zeros(n, dtype=np.bool_)
+    still, factor = np.zeros(n, dtype=np.bool_), np.zeros(n)
     for i in range(n):
         still[i] = np.sqrt(size[i]) <= 1e-6  # ordinary assets are near 1; below this there is rounding noise only
-        size[i] = 0.0 if still[i] else 1.0 / np.sqrt(size[i])
+        factor[i] = 0.0 if still[i] else 1.0 / np.sqrt(size[i])
     for t in range(n_rows):
         row, out = z[t], single[t]
         for i in range(n):
-            row[i] *= size[i]
+            row[i] *= factor[i]
             out[i] = row[i]
-    return still
+    return size, still
 
 
 @njit(cache=True)

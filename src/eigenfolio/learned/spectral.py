@@ -26,12 +26,14 @@ from scipy.special import ndtr, softmax
 
 from eigenfolio.artifacts import Bundle
 from eigenfolio.errors import ArtifactError
+from eigenfolio.learned.aggregation import stored_aggregation
 from eigenfolio.learned.spectra import (
     ASSET_FEATURES,
     CONTEXT_FEATURES,
     N_SPECTRA,
     SUMMARY_FEATURES,
     TOKEN_FEATURES,
+    VOLATILITY_SHARE,
     SpectralWindow,
     Spectrum,
 )
@@ -40,7 +42,6 @@ __all__ = [
     "EIGENVALUE_TRUST",
     "FEATURE_BOUND",
     "RIDGE",
-    "VOLATILITY_SHARE",
     "FactorCovariance",
     "SpectralAnswer",
     "SpectralForward",
@@ -55,7 +56,6 @@ FloatArray = NDArray[np.float64]
 
 EIGENVALUE_BOUND, VOLATILITY_BOUND = 3.0, 1.5
 FEATURE_BOUND = 4.0
-VOLATILITY_SHARE = 0.7
 EIGENVALUE_TRUST = 0.5
 RIDGE = 1e-4
 _TABLE_END, _TABLE_STEPS = 9.0, 256  # of the normal distribution, per unit
@@ -152,7 +152,14 @@ class SpectralForward:
             if name.endswith(".weight")
         }
         self._mixing = bundle.tensors["mixing"].astype(float)
+        self._level = bundle.tensors["level"].astype(float)[:, 0]
         self.n_members = len(self._mixing)
+        self.aggregation = stored_aggregation(bundle)
+
+    def answer(self, window: SpectralWindow, members: Sequence[SpectralAnswer] | None = None) -> SpectralAnswer:
+        """Answer of the ensemble: the members (computed unless given) joined as the bundle says."""
+        members = self.members(window) if members is None else members
+        return mean_answer(members) if self.aggregation is None else self.aggregation(window, members)
 
     def members(self, window: SpectralWindow) -> list[SpectralAnswer]:
         """Answer of every member."""
@@ -171,12 +178,13 @@ class SpectralForward:
         summary = self._scale("summary", window.summary)
         z = _gelu(self._layer("summary_hidden", _gelu(self._layer("summary_in", summary[None, :]))))
         said = self._layer("summary_out", z)[:, 0]  # (n_members, 1 + n_spectra)
+        scales = said[:, 0] + self._level * summary[-1]
         return [
             SpectralAnswer(
                 tuple(change[member] for change in changes),
                 sum((share * vote[member] for share, vote in zip(shares, votes, strict=True)), np.zeros(1)),
                 shares,
-                float(said[member, 0]),
+                float(scales[member]),
             )
             for member, shares in enumerate(softmax(self._mixing + said[:, 1:], axis=1))
         ]

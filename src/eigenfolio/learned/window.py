@@ -76,12 +76,13 @@ def shrinkage_window(returns: FloatArray) -> ShrinkageWindow:
     return describe_window(prepare_window(returns))
 
 
-def describe_window(window: Window) -> ShrinkageWindow:
-    """Describe a completed window."""
+def describe_window(window: Window, *, eigenvalues: FloatArray | None = None) -> ShrinkageWindow:
+    """Describe a completed window, with the eigenvalues of its correlation, ascending, where they are known."""
     standardised = window.standardised
     correlation = window.correlation()
     n_assets = window.n_assets
-    eigenvalues = np.asarray(np.linalg.eigvalsh(correlation), dtype=np.float64)
+    if eigenvalues is None:
+        eigenvalues = np.asarray(np.linalg.eigvalsh(correlation), dtype=np.float64)
     market = standardised.mean(axis=1)
     spread = np.sqrt((market**2).mean())
     if spread > 0.0:
@@ -104,7 +105,7 @@ def describe_window(window: Window) -> ShrinkageWindow:
 
 def blend(window: ShrinkageWindow, parameters: ShrinkageParameters) -> tuple[FloatArray, FloatArray]:
     """Shrunk correlation (n_assets, n_assets), unit diagonal, and blended volatilities (n_assets,)."""
-    intensity, (_, constant, factor), beta = parameters
+    intensity, (_, constant, factor), beta = parameters[:3]
     target = constant * window.mean_correlation + factor * np.outer(window.loading, window.loading)
     correlation = (1.0 - intensity) * window.correlation + intensity * target
     np.fill_diagonal(correlation, 1.0)  # every target has a unit diagonal, and the identity nothing else

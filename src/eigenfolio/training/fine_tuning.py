@@ -19,13 +19,16 @@ from eigenfolio.artifacts import Bundle
 from eigenfolio.constraints import Constraints
 from eigenfolio.errors import DataError, ParameterError
 from eigenfolio.learned import NeuralShrinkage
-from eigenfolio.learned.spectral import SpectralForward, combine, mean_answer
+from eigenfolio.learned.spectral import SpectralForward, combine
 from eigenfolio.models import minimum_variance_weights
+from eigenfolio.training.drawn_samples import drawn_samples
+from eigenfolio.training.initial_weights import bundle_scaler, learned_names, take_weights
 from eigenfolio.training.loop import History, LoopOptions, fit
 from eigenfolio.training.mixture import DrawnWindow, WindowSource, draw_mixture
+from eigenfolio.training.named_losses import needs_pairs
 from eigenfolio.training.optimisers import AdamW
 from eigenfolio.training.schedules import Cosine
-from eigenfolio.training.spectral import Scaler, SpectralLoss, SpectralSamples, spectral_loss, spectral_network
+from eigenfolio.training.spectral import SpectralLoss, spectral_loss, spectral_network
 
 __all__ = ["FineTuned", "FineTuningOptions", "compare_weights", "draw_panel_windows", "fine_tune"]
 
@@ -152,7 +155,11 @@ def fine_tune(
         )
     general = model.choose_bundle(before[-1])
     if general is None or general.network != "spectral":
-        raise ParameterError("fine_tune needs a NeuralShrinkage with weights of the spectral network")
+        given = "no weights" if general is None else f"weights of network {general.network!r}"
+        raise ParameterError(
+            f"fine_tune goes on from weights of the spectral network, got {given}; give NeuralShrinkage() or a bundle "
+            "made by `eigenfolio pretrain`, or train another network on the panel itself (`eigenfolio train shrinkage`)"
+        )
     teaching = draw_panel_windows(
         X, options, options.n_windows, through=before[-1], first=None, seed=seed, n_jobs=n_jobs
     )
@@ -192,6 +199,7 @@ def draw_panel_windows(
         min_lookback=options.min_lookback,
         max_lookback=options.max_lookback,
         horizon=options.horizon,
+        pairs=options.horizon if needs_pairs(options.loss.named) else 0,
     )
     return draw_mixture({"panel": X}, [source], through=through, first=first, seed=seed, n_jobs=n_jobs)
 
@@ -201,36 +209,33 @@ def _train(
 ) -> tuple[Bundle, list[History]]:
     """Train every member from its general weights."""
     rng = np.random.default_rng([seed, 1])
-    scaler = Scaler(
-        *(
-            {kind: torch.tensor(general.tensors[f"{kind}_{part}"]) for kind in ("token", "asset", "context", "summary")}
-            for part in ("center", "scale")
-        )
-    )
-    learned = {n: t for n, t in general.tensors.items() if not n.endswith(("_center", "_scale"))}
+    scaler = bundle_scaler(general)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with torch.random.fork_rng(devices=[]):
             networks = []
-            for member in range(len(learned["mixing"])):
+            for member in range(len(general.tensors["mixing"])):
                 network = spectral_network(n_units=general.options["n_units"], dropout=general.options["dropout"])
                 network.initialise(torch.Generator().manual_seed(int(rng.integers(2**62))))
-                network.load_state_dict({n: torch.tensor(t[member]) for n, t in learned.items()}, strict=False)
+                take_weights(network, general, member)
                 networks.append(network)
             histories = fit(
                 networks,
-                SpectralSamples.of([(w.window, w.future) for w in teaching]),
+                drawn_samples(teaching),
                 spectral_loss(scaler, options.loss),
-                validation=SpectralSamples.of([(w.window, w.future) for w in choosing]),
+                validation=drawn_samples(choosing),
                 options=options.loop,
                 seed=int(rng.integers(2**62)),
             )
     finally:
         torch.set_num_threads(threads)
     states = [{name: tensor.numpy() for name, tensor in network.state_dict().items()} for network in networks]
-    tensors = {name: np.stack([state[name] for state in states]) for name in learned}
-    return replace(general, tensors={**general.tensors, **tensors}), histories
+    tensors = {name: np.stack([state[name] for state in states]) for name in learned_names(networks[0])}
+    kept = {name: tensor for name, tensor in general.tensors.items() if not name.startswith("heads_")}
+    reason = {"status": "absent", "reason": "fine-tuned weights are others than those that its heads were fitted to"}
+    details = {**general.details, "heads": dict.fromkeys(general.details.get("heads", {}), reason)}
+    return replace(general, tensors={**kept, **tensors}, details=details), histories
 
 
 def compare_weights(tuned: Bundle, general: Bundle, judging: list[DrawnWindow]) -> tuple[float, float]:
@@ -242,7 +247,7 @@ def compare_weights(tuned: Bundle, general: Bundle, judging: list[DrawnWindow]) 
         books = [Constraints(long_only=False), Constraints(max_weight=max(0.05, 2.0 / n_assets))]
         logs = []
         for forward in forwards:
-            covariance = combine(drawn.window, mean_answer(forward.members(drawn.window))).dense()
+            covariance = combine(drawn.window, forward.answer(drawn.window)).dense()
             paths = [drawn.future @ minimum_variance_weights(covariance, book) for book in books]
             logs.append(np.mean([0.5 * np.log((path**2).mean() + _FLOOR) for path in paths]))
         rows.append((drawn.date, logs[0] - logs[1]))

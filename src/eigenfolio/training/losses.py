@@ -9,13 +9,13 @@ that would have been best in hindsight sits at an end of its range and is a poor
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from eigenfolio.models.networks.dense import ShrinkageOutput
+from eigenfolio.models.networks.dense import ALL_TARGETS, ShrinkageOutput
 from eigenfolio.training.loop import Loss
 from eigenfolio.training.windows import WindowGroup
 
@@ -72,7 +72,9 @@ def log_realised_variance(covariance: Tensor, future: Tensor) -> tuple[Tensor, T
     return torch.log(path.square().mean(dim=-1) + 1e-9), torch.log(weights.abs().sum(dim=-1))
 
 
-def shrinkage_loss(*, center: Tensor, scale: Tensor, leverage_penalty: float) -> Callable[[Any, Any], Loss]:
+def shrinkage_loss(
+    *, center: Tensor, scale: Tensor, leverage_penalty: float, targets: Sequence[str] = ALL_TARGETS
+) -> Callable[[Any, Any], Loss]:
     """Loss of a dense shrinkage network on batches of windows.
 
     Parameters
@@ -81,17 +83,22 @@ def shrinkage_loss(*, center: Tensor, scale: Tensor, leverage_penalty: float) ->
         Feature scaler.
     leverage_penalty : float
         Weight c of the log gross exposure.
+    targets : sequence of str
+        What the target weights belong to, among `ALL_TARGETS`.
     """
+    places = torch.tensor([[float(name == own) for name in ALL_TARGETS] for own in targets])  # (n_targets, 3)
 
     def loss(call: Callable[..., Any], batch: list[WindowGroup]) -> Loss:
         features = torch.cat([group.features for group in batch])
         logits = torch.cat([group.classical_logit for group in batch]).float()
         output = call(scale_features(features, center, scale), logits)
         sizes = [len(group) for group in batch]
-        intensities, weights, blends = (part.split(sizes, dim=1) for part in output)
+        intensities, weights, blends = (part.split(sizes, dim=1) for part in output[:3])
         variances, leverages = [], []
         for i, group in enumerate(batch):
-            covariance = shrunk_covariance(group, ShrinkageOutput(intensities[i], weights[i], blends[i]))
+            covariance = shrunk_covariance(
+                group, ShrinkageOutput(intensities[i], weights[i] @ places.to(weights[i]), blends[i])
+            )
             variance, leverage = log_realised_variance(covariance, group.future)
             variances.append(variance)
             leverages.append(leverage)

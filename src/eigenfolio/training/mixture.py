@@ -11,16 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from scipy.signal import lfilter
 
 from eigenfolio.errors import DataError, ParameterError
+from eigenfolio.features.regimes import REGIMES, market_regimes
 from eigenfolio.learned.spectra import SpectralWindow, spectral_window
-from eigenfolio.models.window import prepare_window
+from eigenfolio.models.window import Window, prepare_window
+from eigenfolio.panel import Panel
 from eigenfolio.parallel import run_tasks
 
 __all__ = ["DrawnWindow", "WindowSource", "draw_mixture", "weekly_returns"]
@@ -53,6 +56,9 @@ class WindowSource(BaseModel):
         What is done to the window.
     min_moving : float
         Least share of rows on which an asset's price changed.
+    pairs : int
+        Rows between the decision and an earlier one whose window, of the same assets and length, is drawn as well,
+        for losses on successive estimates; 0 draws none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,6 +72,7 @@ class WindowSource(BaseModel):
     frequency: Literal["daily", "weekly"] = "daily"
     change: Literal["none", "copies", "foreign", "portfolios", "late", "population"] = "none"
     min_moving: float = Field(default=0.9, ge=0.0, le=1.0)
+    pairs: int = Field(default=0, ge=0)
 
     @property
     def n_windows(self) -> int:
@@ -86,12 +93,23 @@ class DrawnWindow:
     source : str
     date : Timestamp or None
         Last row seen; None for a population.
+    regime, next_regime : str or None
+        Causal label of the panels' equal-weight market (`eigenfolio.features.market_regimes`, of daily rows) at the
+        last row seen and at the last of the horizon; None for a population, and where the panel is too young for one.
+    later : ndarray of shape (n_later, n_assets) or None
+        The returns after the last row seen, as many as were asked for; of a population, rows drawn from it.
+    earlier : SpectralWindow or None
+        The window of the decision before, where the source draws pairs.
     """
 
     window: SpectralWindow
     future: FloatArray
     source: str
     date: pd.Timestamp | None
+    regime: str | None = None
+    next_regime: str | None = None
+    later: FloatArray | None = None
+    earlier: SpectralWindow | None = None
 
 
 @dataclass(frozen=True)
@@ -102,9 +120,15 @@ class _Table:
     index: pd.DatetimeIndex
     present: NDArray[np.int32]
     moving: NDArray[np.int32]
+    regimes: NDArray[np.int8] | None = None  # position in REGIMES, -1 where there is no label
+
+    def regime(self, row: int) -> str | None:
+        """Label at a row."""
+        code = -1 if self.regimes is None else int(self.regimes[row])
+        return None if code < 0 else REGIMES[code]
 
     @classmethod
-    def of(cls, returns: pd.DataFrame) -> _Table:
+    def of(cls, returns: pd.DataFrame, regimes: pd.Series | None = None) -> _Table:
         values = np.ascontiguousarray(returns.to_numpy(dtype=float))
         zero = np.zeros((1, values.shape[1]), dtype=np.int32)
         return cls(
@@ -112,6 +136,7 @@ class _Table:
             pd.DatetimeIndex(returns.index),
             np.vstack([zero, np.cumsum(np.isfinite(values), axis=0, dtype=np.int32)]),
             np.vstack([zero, np.cumsum(np.isfinite(values) & (values != 0.0), axis=0, dtype=np.int32)]),
+            None if regimes is None else regimes.reindex(returns.index, method="ffill").fillna(-1).to_numpy(np.int8),
         )
 
 
@@ -137,6 +162,8 @@ def draw_mixture(
     through: pd.Timestamp | None,
     seed: int,
     first: pd.Timestamp | None = None,
+    n_later: int = 0,
+    describe: Callable[[Window], Any] | None = None,
     n_jobs: int = 1,
     on_done: Callable[[], None] | None = None,
 ) -> list[DrawnWindow]:
@@ -152,6 +179,10 @@ def draw_mixture(
     seed : int
     first : Timestamp, optional
         First date a decision may have.
+    n_later : int
+        Rows after the decision to keep beside the horizon, as `later`; none when 0.
+    describe : callable, optional
+        Makes the `window` of what is drawn from a completed window; without it, as a spectral network sees it.
     n_jobs : int
         Workers; the result does not depend on it.
     on_done : callable, optional
@@ -170,6 +201,7 @@ def draw_mixture(
         If a source asks for windows that the panels do not hold.
     """
     tables: dict[tuple[tuple[str, ...], str], _Table] = {}
+    labels: dict[tuple[str, ...], pd.Series] = {}
     for source in sources:
         key = (source.panels, source.frequency)
         if not source.panels or key in tables:
@@ -179,44 +211,71 @@ def draw_mixture(
         missing = [name for name in source.panels if name not in panels]
         if missing:
             raise ParameterError(f"source {source.name!r} needs panel {missing[0]!r}, got {sorted(panels)}")
-        tables[key] = _Table.of(_joined([panels[name] for name in source.panels], source.frequency, through))
+        daily = _joined([panels[name] for name in source.panels], through)
+        if source.panels not in labels:
+            labels[source.panels] = _regime_codes(daily)
+        rows = weekly_returns(daily) if source.frequency == "weekly" else daily
+        tables[key] = _Table.of(rows, labels[source.panels])
     tasks = []
     for number, source in enumerate(sources):
         sizes = [n for n, count in sorted(source.counts.items()) for _ in range(count)]
         table = tables.get((source.panels, source.frequency))
         for start in range(0, len(sizes), _CHUNK):
-            tasks.append((table, source, sizes[start : start + _CHUNK], [seed, number, start], first))
+            numbers = [seed, number, start]
+            tasks.append((table, source, sizes[start : start + _CHUNK], numbers, first, n_later, describe or _seen))
     chunks = run_tasks(_draw_chunk, tasks, n_jobs=n_jobs, on_done=on_done)
     return [window for chunk in chunks for window in chunk]
 
 
-def _joined(frames: list[pd.DataFrame], frequency: str, through: pd.Timestamp) -> pd.DataFrame:
+def _joined(frames: list[pd.DataFrame], through: pd.Timestamp) -> pd.DataFrame:
     """Columns of all panels on the rows of the first, the first panel's where a name appears twice."""
     joined = frames[0].loc[:through]
     for frame in frames[1:]:
         fresh = frame.loc[:through, [name for name in frame.columns if name not in joined.columns]]
         joined = joined.join(fresh, how="left")
-    return weekly_returns(joined) if frequency == "weekly" else joined
+    return joined
+
+
+def _regime_codes(daily: pd.DataFrame) -> pd.Series:
+    """Position in `REGIMES` of the causal label of each row, -1 where there is none."""
+    possible = daily.where(np.isfinite(daily) & (daily >= -1.0)).dropna(how="all")
+    labels = market_regimes(Panel.from_returns(possible))["label"]
+    return pd.Series(labels.cat.codes.to_numpy(), index=labels.index)
 
 
 def _draw_chunk(
-    table: _Table | None, source: WindowSource, sizes: list[int], key: list[int], first: pd.Timestamp | None
+    table: _Table | None,
+    source: WindowSource,
+    sizes: list[int],
+    key: list[int],
+    first: pd.Timestamp | None,
+    n_later: int,
+    describe: Callable[[Window], Any],
 ) -> list[DrawnWindow]:
     drawn = []
+    long = source.model_copy(update={"horizon": max(source.horizon, n_later)})
     for i, n_assets in enumerate(sizes):
         rng = np.random.default_rng([*key[:-1], key[-1] + i])
+        labels: tuple[str | None, str | None] = None, None
         if table is None:
-            seen, future = _population(source, n_assets, rng)
+            seen, future = _population(source, n_assets, rng, n_later)
+            seen, later = seen[: len(seen) - n_later], seen[len(seen) - n_later :]
             date = None
         else:
-            seen, future, date = _real(table, source, n_assets, rng, first)
-        window = _single(spectral_window(prepare_window(seen)))
-        drawn.append(DrawnWindow(window, future, source.name, date))
+            seen, later, date = _real(table, long, n_assets, rng, first)
+            future, row = later[: source.horizon], int(table.index.get_indexer(pd.Index([date]))[0])
+            labels = table.regime(row), table.regime(row + source.horizon)
+        earlier, seen = seen[: len(seen) - source.pairs], seen[source.pairs :]
+        window = describe(prepare_window(seen))
+        before = describe(prepare_window(earlier)) if source.pairs else None
+        kept = later[:n_later] if n_later else None
+        drawn.append(DrawnWindow(window, future, source.name, date, *labels, kept, before))
     return drawn
 
 
-def _single(window: SpectralWindow) -> SpectralWindow:
-    """Eigenvectors in single precision, in which they are trained on; they are most of the memory."""
+def _seen(completed: Window) -> SpectralWindow:
+    """Two spectra, with eigenvectors in single precision, in which they are trained on; they are most of the memory."""
+    window = spectral_window(completed)
     spectra = tuple(replace(s, vectors=s.vectors.astype(np.float32)) for s in window.spectra)
     return replace(window, spectra=spectra)
 
@@ -248,7 +307,7 @@ def _span(
     earliest = 0 if first is None else int(table.index.searchsorted(first)) + 1  # rows t - 1 and before are seen
     stop = len(table.index) - source.horizon
     for _ in range(_TRIES):
-        rows = _log_uniform(source.min_lookback, source.max_lookback, rng)
+        rows = _log_uniform(source.min_lookback, source.max_lookback, rng) + source.pairs
         start = max(rows, earliest)
         if start >= stop:
             continue
@@ -310,9 +369,14 @@ def _with_late_listings(seen: FloatArray, rng: np.random.Generator) -> FloatArra
     return np.where(hidden, np.nan, seen)
 
 
-def _population(source: WindowSource, n_assets: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """Normal or Student rows of a random population, and a square root of its covariance."""
-    rows = _log_uniform(source.min_lookback, source.max_lookback, rng)
+def _population(
+    source: WindowSource, n_assets: int, rng: np.random.Generator, n_later: int = 0
+) -> tuple[FloatArray, FloatArray]:
+    """Normal or Student rows of a random population, `n_later` of them at the end, and a root of its covariance.
+
+    In half of the windows the common level of volatility wanders; the covariance then has the level of the horizon.
+    """
+    rows = _log_uniform(source.min_lookback, source.max_lookback, rng) + source.pairs
     kind = int(rng.integers(4))
     if kind < 3:
         eigenvalues = np.ones(n_assets)
@@ -335,6 +399,26 @@ def _population(source: WindowSource, n_assets: int, rng: np.random.Generator) -
         covariance = loadings @ loadings.T + np.diag(own**2)
     root = np.linalg.cholesky(covariance)
     returns = rng.standard_normal((rows, n_assets)) @ root.T
-    if rng.integers(2):
+    student = bool(rng.integers(2))
+    if student:
         returns *= np.sqrt(3.0 / rng.chisquare(5.0, size=(rows, 1)))
-    return returns, np.sqrt(n_assets) * root.T
+    level = np.ones(rows + max(n_later, source.horizon))
+    if rng.integers(2):
+        level = _wandering_level(len(level), rng)
+    later = rng.standard_normal((n_later, n_assets)) @ root.T
+    if student:
+        later *= np.sqrt(3.0 / rng.chisquare(5.0, size=(n_later, 1)))
+    ahead = float(np.sqrt(np.square(level[rows : rows + source.horizon]).mean()))
+    seen = np.vstack([returns, later]) * level[: rows + n_later, None]
+    return seen, ahead * np.sqrt(n_assets) * root.T
+
+
+def _wandering_level(n_rows: int, rng: np.random.Generator) -> FloatArray:
+    """Exponential of a first-order autoregression with half-life 20 to 120 rows and deviation 0.2 to 0.6."""
+    keep = 0.5 ** (1.0 / np.exp(rng.uniform(np.log(20.0), np.log(120.0))))
+    deviation = rng.uniform(0.2, 0.6)
+    shocks = np.sqrt(1.0 - keep**2) * rng.standard_normal(n_rows)
+    shocks[0] /= np.sqrt(1.0 - keep**2)
+    logs = lfilter([1.0], [1.0, -keep], shocks)
+    level: FloatArray = np.exp(deviation * logs)
+    return level

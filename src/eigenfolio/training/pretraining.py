@@ -15,17 +15,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from eigenfolio.artifacts import Bundle, CheckpointStore
 from eigenfolio.learned.spectral import feature_names
-from eigenfolio.training.loop import History, LoopOptions, fit
-from eigenfolio.training.mixture import DrawnWindow, WindowSource, draw_mixture
+from eigenfolio.training.aggregation import AggregationOptions, check_ensemble, fit_aggregation
+from eigenfolio.training.domain_adaptation import DomainAdaptation, adapted_loss
+from eigenfolio.training.drawn_samples import drawn_samples
+from eigenfolio.training.ensemble import Diversity, fit_members, member_weights, restrict_spectra, widened
+from eigenfolio.training.heads import add_heads
+from eigenfolio.training.initial_weights import SYNTHETIC, bundle_scaler, initial_bundle, take_weights
+from eigenfolio.training.loop import History, LoopOptions
+from eigenfolio.training.mixture import WindowSource, draw_mixture
 from eigenfolio.training.optimisers import AdamW
 from eigenfolio.training.schedules import OneCycle
-from eigenfolio.training.spectral import SpectralLoss, SpectralSamples, fit_scaler, spectral_loss, spectral_network
+from eigenfolio.training.spectral import SpectralLoss, fit_scaler, spectral_loss, spectral_network
+from eigenfolio.training.transfer import arranged, check_transfer, with_heads
 
-__all__ = ["SpectralOptions", "SpectralTraining", "TrainedVintage", "default_sources", "train_spectral"]
+__all__ = [
+    "SpectralOptions",
+    "SpectralTraining",
+    "TrainedVintage",
+    "default_sources",
+    "initial_digest",
+    "train_spectral",
+]
 
 UNDATED = pd.Timestamp("1900-01-01")
 """What `trained_through` says of weights that have seen simulated markets alone."""
@@ -85,6 +99,20 @@ class SpectralTraining(BaseModel):
         Windows of each source drawn anew for validation, as a share of those that teach.
     sources, network, loss, loop : mapping
         Options of the parts.
+    initial : str or None
+        What the networks start from instead of their closed form: "synthetic", the shipped weights that have seen
+        simulated markets alone, or the folder of a bundle that has seen nothing after this training's last date.
+    curriculum : float in [0, 1]
+        How strongly every epoch begins with small universes (`eigenfolio.training.curriculum`); 0 leaves the order.
+    adaptation : mapping or None
+        Alignment of two domains of windows (`eigenfolio.training.domain_adaptation`).
+    diversity : mapping
+        How the networks differ beside their seeds (`eigenfolio.training.ensemble`).
+    aggregation : mapping
+        How their answers become one (`eigenfolio.training.aggregation`).
+    heads_share : float
+        Windows of each source drawn anew for the heads (`eigenfolio.training.heads`), as a share of those that teach; 0
+        leaves the heads out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -103,6 +131,19 @@ class SpectralTraining(BaseModel):
         schedule=OneCycle(),
         clip_norm=1.0,
     )
+    initial: str | None = None
+    curriculum: float = Field(default=0.0, ge=0.0, le=1.0)
+    adaptation: DomainAdaptation | None = None
+    diversity: Diversity = Diversity()
+    aggregation: AggregationOptions = AggregationOptions()
+    heads_share: float = Field(default=0.15, ge=0.0, le=1.0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> SpectralTraining:
+        check_transfer(self.sources, self.loss, self.adaptation)
+        started, adapted = self.initial is not None, self.adaptation is not None
+        check_ensemble(self.diversity, self.aggregation, n_members=self.n_members, started=started, adapted=adapted)
+        return self
 
     def scaled(self, share: float) -> SpectralTraining:
         """The same mixture with a share of the windows, at least two of every size."""
@@ -112,15 +153,25 @@ class SpectralTraining(BaseModel):
         )
         return self.model_copy(update={"sources": sources})
 
+    def alike(self) -> SpectralTraining:
+        """The same with members that learn from all windows and are plainly averaged, for draws of a few windows."""
+        diversity = Diversity(n_units=self.diversity.n_units)
+        return self.model_copy(update={"diversity": diversity, "aggregation": AggregationOptions()})
+
     def simulated(self) -> SpectralTraining:
-        """The same number of windows from populations alone."""
+        """The same number of windows from populations alone, not adapted, and not begun from what this would make."""
         counts: dict[int, int] = {}
         for source in self.sources:
             for n_assets, count in source.counts.items():
                 if n_assets <= 200:
                     counts[n_assets] = counts.get(n_assets, 0) + count
-        populations = WindowSource(name="populations", counts=counts, change="population")
-        return self.model_copy(update={"sources": (populations,)})
+        pairs = max(source.pairs for source in self.sources)
+        populations = WindowSource(name="populations", counts=counts, change="population", pairs=pairs)
+        initial = None if self.initial == SYNTHETIC else self.initial
+        diversity = self.diversity.simulated()
+        aggregation = self.aggregation.simulated(diversity, n_members=self.n_members)
+        changed = {"sources": (populations,), "initial": initial, "adaptation": None}
+        return self.model_copy(update={**changed, "diversity": diversity, "aggregation": aggregation})
 
 
 @dataclass(frozen=True)
@@ -168,45 +219,69 @@ def train_spectral(
     Returns
     -------
     TrainedVintage
+
+    Raises
+    ------
+    ArtifactError, LookaheadError, ParameterError
+        If `options.initial` is no bundle that this training may start from.
     """
     began = time.perf_counter()
+    start, adaptation = _start(options, through), options.adaptation
     drawn = draw_mixture(panels, options.sources, through=through, seed=seed, n_jobs=n_jobs, on_done=on_draw)
     watching = options.scaled(options.validation_share).sources
     watched = draw_mixture(panels, watching, through=through, seed=seed + 1, n_jobs=n_jobs, on_done=on_draw)
-    samples, validation = _samples(drawn), _samples(watched)
+    domains = None if adaptation is None else adaptation.domains()
+    samples, validation = (drawn_samples(windows, domains=domains) for windows in (drawn, watched))
     drawing = time.perf_counter() - began
-    scaler = fit_scaler(samples)
+    widths = options.diversity.widths(options.n_members, options.network.n_units)
+    scaler = fit_scaler(samples) if start is None else bundle_scaler(start)
     rng = np.random.default_rng([seed, 0])
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with torch.random.fork_rng(devices=[]):
             networks = []
-            for _ in range(options.n_members):
-                network = spectral_network(n_units=options.network.n_units, dropout=options.network.dropout)
+            for member, n_units in enumerate(widths):
+                network = spectral_network(n_units=n_units, dropout=options.network.dropout)
                 network.initialise(torch.Generator().manual_seed(int(rng.integers(2**62))))
+                if start is not None:
+                    take_weights(network, start, member)
                 networks.append(network)
-            histories = fit(
-                networks,
-                samples,
-                spectral_loss(scaler, options.loss),
-                validation=validation,
+            restrict_spectra(networks, options.diversity)
+            adapt = adapted_loss(adaptation) if adaptation is not None and adaptation.active else None
+            histories = fit_members(
+                with_heads(networks, options.loss, adaptation, rng=np.random.default_rng([seed, 1])),
+                arranged(samples, adaptation=adaptation, curriculum=options.curriculum),
+                spectral_loss(scaler, options.loss, adapt=adapt),
+                validation=arranged(validation, adaptation=adaptation, curriculum=0.0),
                 options=options.loop,
                 seed=int(rng.integers(2**62)),
+                widths=widths,
+                weights=member_weights(drawn, watched, diversity=options.diversity, n_members=options.n_members),
                 store=store,
                 on_epoch=on_epoch,
+            )
+            joined = fit_aggregation(
+                networks,
+                scaler,
+                samples=validation,
+                drawn=drawn,
+                watched=watched,
+                options=options.aggregation,
+                diversity=options.diversity,
             )
     finally:
         torch.set_num_threads(threads)
     states = [{name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()} for network in networks]
+    states = [widened(state, max(widths)) for state in states]
     tensors = {name: np.stack([state[name] for state in states]) for name in states[0] if "dropout" not in name}
     dates = [window.date for window in drawn if window.date is not None]
     bundle = Bundle(
         family="shrinkage",
         network="spectral",
-        options=options.network.model_dump(mode="json"),
+        options=options.network.model_dump(mode="json") | {"n_units": max(widths)} | joined.options(),
         feature_names=feature_names(),
-        tensors=tensors | scaler.tensors(),
+        tensors=tensors | scaler.tensors() | joined.tensors(),
         trained_through=UNDATED if through is None else through,
         details={
             "seed": seed,
@@ -215,11 +290,30 @@ def train_spectral(
             "last_date": max(dates).isoformat() if dates else None,
             "losses": [[(r.train["total"], r.validation["total"]) for r in history.epochs] for history in histories],
             "training": options.model_dump(mode="json"),
+            "aggregation": joined.details,
+            **({} if start is None else {"initial_digest": start.digest}),
             **(details or {}),
         },
     )
+    if options.heads_share > 0.0:
+        sources = options.scaled(options.heads_share).sources
+        bundle = add_heads(bundle, panels, through, sources=sources, seed=seed + 2, n_jobs=n_jobs)
     return TrainedVintage(bundle, tuple(histories), drawing, time.perf_counter() - began - drawing)
 
 
-def _samples(drawn: list[DrawnWindow]) -> SpectralSamples:
-    return SpectralSamples.of([(window.window, window.future) for window in drawn])
+def _start(options: SpectralTraining, through: pd.Timestamp | None) -> Bundle | None:
+    if options.initial is None:
+        return None
+    return initial_bundle(options.initial, through=through, n_units=options.network.n_units)
+
+
+def initial_digest(options: SpectralTraining, through: pd.Timestamp | None) -> str | None:
+    """Digest of the weights that a training starts from, None where it starts from the closed form.
+
+    Raises
+    ------
+    ArtifactError, LookaheadError, ParameterError
+        As `train_spectral`.
+    """
+    start = _start(options, through)
+    return None if start is None else start.digest

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from eigenfolio.errors import DataError
 from eigenfolio.features import SPECTRUM_FEATURES
-from eigenfolio.learned.window import N_TARGETS
 from eigenfolio.models.networks.dense import DenseShrinkageNetwork
 from eigenfolio.training.group import Group
 from eigenfolio.training.guards import tensors_of
@@ -29,7 +28,7 @@ from eigenfolio.training.loop import fit
 from eigenfolio.training.losses import shrinkage_loss
 from eigenfolio.training.memory import MemoryPlan, plan_memory
 from eigenfolio.training.optimisers import ParameterRule
-from eigenfolio.training.shrinkage import ShrinkageTraining, TrainingFold, _network_arguments, _project, _scaler
+from eigenfolio.training.shrinkage import ShrinkageTraining, TrainingFold, _project, _scaler, prior_logit
 from eigenfolio.training.windows import WindowGroup, WindowSet, draw_windows, label_rows
 
 __all__ = ["Probe", "probe_shrinkage"]
@@ -141,8 +140,10 @@ def _probe(returns: pd.DataFrame, fold: TrainingFold, options: ShrinkageTraining
         largest = WindowSet(windows.groups[-1:])
 
     center, scale = _scaler(windows)
-    loss = shrinkage_loss(center=center, scale=scale, leverage_penalty=options.leverage_penalty)
-    network = DenseShrinkageNetwork(len(SPECTRUM_FEATURES), n_targets=N_TARGETS, **_network_arguments(options.network))
+    loss = shrinkage_loss(
+        center=center, scale=scale, leverage_penalty=options.leverage_penalty, targets=options.network.targets
+    )
+    network = DenseShrinkageNetwork.of(len(SPECTRUM_FEATURES), options.network, prior_logit=prior_logit(windows))
     network.initialise(torch.Generator().manual_seed(seed))
     memory = plan_memory(network, largest.take, loss, n_members=1, batch_size=options.loop.batch_size)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -22,8 +22,8 @@ from eigenfolio.artifacts import Bundle, CheckpointStore, short_date
 from eigenfolio.data import rolling_folds
 from eigenfolio.errors import DataError, EigenfolioError, ParameterError
 from eigenfolio.features import SPECTRUM_FEATURES
-from eigenfolio.learned.window import N_TARGETS
-from eigenfolio.models.networks.dense import DenseShrinkageNetwork
+from eigenfolio.learned.dense import ALL_TARGETS
+from eigenfolio.models.networks.dense import DenseOptions, DenseShrinkageNetwork
 from eigenfolio.parallel import run_tasks
 from eigenfolio.training.devices import launch
 from eigenfolio.training.group import Group
@@ -48,34 +48,6 @@ __all__ = [
     "train_series",
     "train_shrinkage",
 ]
-
-
-class DenseOptions(BaseModel):
-    """Shape of the dense network.
-
-    Parameters
-    ----------
-    hidden_sizes : tuple of int
-        Units of each block; at most 256, decreasing.
-    dropout, input_dropout : float
-        Shares dropped after blocks and on the input.
-    gain_rate : float
-        Learning rate of the output gains, which start at zero and open the network, relative to the other weights.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    hidden_sizes: tuple[int, ...] = (128, 64, 32)
-    dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
-    input_dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
-    gain_rate: float = Field(default=10.0, gt=0.0)
-
-    @field_validator("hidden_sizes")
-    @classmethod
-    def _decreasing(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if not value or min(value) < 1 or max(value) > 256 or list(value) != sorted(value, reverse=True):
-            raise ValueError(f"hidden_sizes must decrease and lie in 1..256, got {list(value)}")
-        return value
 
 
 class ScheduleOptions(BaseModel):
@@ -122,6 +94,18 @@ class ShrinkageTraining(BaseModel):
     windows: WindowOptions = WindowOptions()
     network: DenseOptions = DenseOptions()
     loop: LoopOptions = LoopOptions()
+
+    @field_validator("network")
+    @classmethod
+    def _of_one_panel(cls, network: DenseOptions) -> DenseOptions:
+        for name in ("inputs", "regime_embedding", "uncertainty", "l2"):
+            if getattr(network, name) != DenseOptions.model_fields[name].default:
+                raise ValueError(
+                    f"network.{name} is read by `pretrain`, not by the training on one panel; leave it out"
+                )
+        if network.targets[0] != ALL_TARGETS[0]:
+            raise ValueError(f"network.targets must begin with {ALL_TARGETS[0]!r} here, got {network.targets[0]!r}")
+        return network
 
 
 @dataclass(frozen=True)
@@ -320,14 +304,15 @@ def _train(
     rng = np.random.default_rng([seed, fold.last_row, 0])
     train = draw_windows(values, teaching, options.windows.n_windows, options=options.windows, rng=rng).to(device)
     center, scale = (part.to(device) for part in _scaler(train))
+    prior = prior_logit(train)
     networks = []
     for _ in range(options.n_members):
-        network = DenseShrinkageNetwork(
-            len(SPECTRUM_FEATURES), n_targets=N_TARGETS, **_network_arguments(options.network)
-        )
+        network = DenseShrinkageNetwork.of(len(SPECTRUM_FEATURES), options.network, prior_logit=prior)
         network.initialise(torch.Generator().manual_seed(int(rng.integers(2**62))))
         networks.append(network)
-    loss = shrinkage_loss(center=center, scale=scale, leverage_penalty=options.leverage_penalty)
+    loss = shrinkage_loss(
+        center=center, scale=scale, leverage_penalty=options.leverage_penalty, targets=options.network.targets
+    )
     plan = plan_memory(  # the last window is one of the largest
         networks[0],
         train.take,
@@ -366,7 +351,8 @@ def _train(
     bundle = Bundle(
         family="shrinkage",
         network="dense",
-        options={"hidden_sizes": list(options.network.hidden_sizes)},
+        options=options.network.model_dump(mode="json")
+        | ({"prior_logit": prior} if options.network.empirical_prior else {}),
         feature_names=SPECTRUM_FEATURES,
         tensors=tensors,
         trained_through=fold.through,
@@ -426,6 +412,12 @@ def train_series(
     return run_tasks(_train_or_record, tasks, n_jobs=n_jobs, on_done=on_done)
 
 
+def prior_logit(windows: WindowSet) -> float:
+    """Logit of the mean Ledoit-Wolf intensity of the windows: what an output biased toward experience starts at."""
+    mean = torch.cat([torch.sigmoid(group.classical_logit) for group in windows.groups]).mean()
+    return float(torch.logit(mean, eps=1e-3))
+
+
 def _train_or_record(
     fabric: Fabric | None,
     returns: pd.DataFrame,
@@ -441,11 +433,3 @@ def _train_or_record(
         )
     except EigenfolioError as error:
         return FailedFold(fold, f"{type(error).__name__}: {error}")
-
-
-def _network_arguments(options: DenseOptions) -> Mapping[str, Any]:
-    return {
-        "hidden_sizes": options.hidden_sizes,
-        "dropout": options.dropout,
-        "input_dropout": options.input_dropout,
-    }

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from eigenfolio.learned.spectra import (
@@ -29,12 +29,14 @@ from eigenfolio.learned.spectra import (
     N_SPECTRA,
     SUMMARY_FEATURES,
     TOKEN_FEATURES,
+    VOLATILITY_SHARE,
     SpectralWindow,
 )
-from eigenfolio.learned.spectral import FEATURE_BOUND, RIDGE, VOLATILITY_SHARE
+from eigenfolio.learned.spectral import FEATURE_BOUND, RIDGE
 from eigenfolio.models.networks.spectral import SpectralOutput, SpectralShrinkageNetwork
 from eigenfolio.training.capped_portfolio import capped_minimum_variance
 from eigenfolio.training.loop import Loss
+from eigenfolio.training.named_losses import NamedTerms, named_loss, needs_pairs
 
 __all__ = [
     "Scaler",
@@ -48,6 +50,7 @@ __all__ = [
 ]
 
 FloatArray = NDArray[np.float64]
+Adaptation = Callable[[Loss, list[tuple[Tensor, ...]], "list[SpectralBatch]"], Loss]
 
 _SMALL_UNIVERSE, _SMALL_CAP, _CAP = 40, 0.10, 0.05
 _LARGEST_DISTANCE = 12.0  # of the likelihood's quadratic form per asset and row
@@ -59,19 +62,39 @@ class SpectralLoss(BaseModel):
 
     Parameters
     ----------
+    variance : float
+        Of the unconstrained portfolio.
     leverage : float
         Of the log gross exposure of the unconstrained portfolio (a).
     long_only : float
         Of the capped long-only portfolio (b).
     likelihood : float
         Of the Gaussian likelihood per asset (g).
+    named : mapping of str to float or mapping
+        Further losses by name (`eigenfolio.training.named_losses`), each with its weight, or with a mapping of
+        `weight` and the options that go with the name.
+    realised_floor : float in (0, 1)
+        Share of the identity in the realised covariance of a real horizon, for the named losses that need a
+        nonsingular truth.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    variance: float = Field(default=1.0, ge=0.0)
     leverage: float = Field(default=0.1, ge=0.0)
     long_only: float = Field(default=1.0, ge=0.0)
     likelihood: float = Field(default=0.3, ge=0.0)
+    named: NamedTerms = Field(default_factory=dict)
+    realised_floor: float = Field(default=0.2, gt=0.0, lt=1.0)
+
+    @model_validator(mode="after")
+    def _once(self) -> SpectralLoss:
+        if self.long_only > 0.0 and "long_only" in self.named:
+            raise ValueError("long_only is weighed twice; set it to 0 where `named` has it")
+        weights = [self.variance, self.leverage, self.long_only, self.likelihood]
+        if not any(weight > 0.0 for weight in [*weights, *(term.weight for term in self.named.values())]):
+            raise ValueError("a loss needs a positive weight, got none")
+        return self
 
 
 @dataclass(frozen=True)
@@ -91,6 +114,9 @@ class SpectralBatch:
     log_volatility: Tensor  # (n, n_assets)
     log_ewma_volatility: Tensor  # (n, n_assets)
     future: Tensor  # (n, horizon, n_assets)
+    simulated: Tensor | None = None  # (n,): the future is a square root of the true covariance
+    domain: Tensor | None = None  # (n,): 0 source and 1 target of an adaptation, -1 neither
+    previous: SpectralBatch | None = None  # the same assets one horizon earlier, in units of the present
 
     def __len__(self) -> int:
         return len(self.summary)
@@ -102,21 +128,28 @@ class SpectralBatch:
 
     def take(self, rows: Tensor) -> SpectralBatch:
         """Select windows by position."""
-        first = ("summary", "log_volatility", "log_ewma_volatility", "future")
-        return SpectralBatch(
-            **{
-                n: getattr(self, n)[rows] if n in first else getattr(self, n)[:, rows]
-                for n in self.__dataclass_fields__
-            }
-        )
+        first = ("summary", "log_volatility", "log_ewma_volatility", "future", "simulated", "domain")
+
+        def taken(name: str, part: Any) -> Any:
+            if part is None:
+                return None
+            if isinstance(part, SpectralBatch):
+                return part.take(rows)
+            return part[rows] if name in first else part[:, rows]
+
+        return SpectralBatch(**{name: taken(name, getattr(self, name)) for name in self.__dataclass_fields__})
 
     def to(self, device: torch.device) -> SpectralBatch:
         """The same windows on a device."""
-        return SpectralBatch(**{name: getattr(self, name).to(device) for name in self.__dataclass_fields__})
+        parts = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        moved: dict[str, Any] = {name: None if part is None else part.to(device) for name, part in parts.items()}
+        return SpectralBatch(**moved)
 
     @classmethod
-    def stack(cls, drawn: Sequence[tuple[SpectralWindow, FloatArray]]) -> SpectralBatch:
-        """Stack windows of one universe size and one horizon."""
+    def stack(
+        cls, drawn: Sequence[tuple[SpectralWindow, FloatArray]], *, medians: FloatArray | None = None
+    ) -> SpectralBatch:
+        """Stack windows of one universe size and one horizon, in units of their own or the given log volatilities."""
         windows = [window for window, _ in drawn]
         n_tokens = max(len(spectrum.log_eigenvalues) for window in windows for spectrum in window.spectra)
         n_assets, n = len(windows[0].log_volatility), len(windows)
@@ -132,7 +165,8 @@ class SpectralBatch:
                 tokens[b, i, : length[b, i]] = spectrum.tokens
                 logs[b, i, : length[b, i]] = spectrum.log_eigenvalues
                 vectors[b, i, :, : rank[b, i]] = spectrum.vectors / spectrum.tilt[:, None]
-        medians = np.array([np.median(window.log_volatility) for window in windows])
+        if medians is None:
+            medians = np.array([np.median(window.log_volatility) for window in windows])
         at = np.arange(n_tokens)
 
         def floats(values: Any) -> Tensor:
@@ -312,8 +346,18 @@ def log_parts(
     distance = white.square().sum(dim=-2).mean(dim=-1) / n_assets * torch.exp(-2.0 * log_scale)
     log_det = 2.0 * torch.diagonal(factor, dim1=-2, dim2=-1).log().mean(dim=-1) + 2.0 * log_scale
     known = 2.0 * batch.log_volatility.double().mean(dim=-1)
-    parts["likelihood"] = log_det - known + distance.clamp(max=_LARGEST_DISTANCE)
+    parts["likelihood"] = log_det - known + _slowed(distance)
     return parts
+
+
+def _slowed(distance: Tensor) -> Tensor:
+    """Growing as its logarithm beyond the largest ordinary distance, with no step in value or slope.
+
+    A window in which the market jumped would otherwise outweigh thousands; a cut would give it no gradient at all, and
+    weights that are far too small everywhere would look good.
+    """
+    beyond = distance.clamp(min=_LARGEST_DISTANCE)
+    return distance.clamp(max=_LARGEST_DISTANCE) + _LARGEST_DISTANCE * torch.log(beyond / _LARGEST_DISTANCE)
 
 
 def _log_variance(weights: Tensor, future: Tensor) -> Tensor:
@@ -321,7 +365,9 @@ def _log_variance(weights: Tensor, future: Tensor) -> Tensor:
     return torch.log(path.square().mean(dim=-1) + _FLOOR)
 
 
-def spectral_loss(scaler: Scaler, options: SpectralLoss) -> Callable[[Callable[..., Any], Any], Loss]:
+def spectral_loss(
+    scaler: Scaler, options: SpectralLoss, *, adapt: Adaptation | None = None
+) -> Callable[[Callable[..., Any], Any], Loss]:
     """Loss of spectral networks on batches of windows.
 
     Parameters
@@ -329,6 +375,9 @@ def spectral_loss(scaler: Scaler, options: SpectralLoss) -> Callable[[Callable[.
     scaler : Scaler
         Of the inputs.
     options : SpectralLoss
+    adapt : callable, optional
+        Called with the loss, what the networks say beyond a `SpectralOutput` of every part of the batch, and the
+        batch; gives the loss to be minimised (`eigenfolio.training.domain_adaptation`).
 
     Returns
     -------
@@ -336,30 +385,61 @@ def spectral_loss(scaler: Scaler, options: SpectralLoss) -> Callable[[Callable[.
         ``loss(call, batch)`` for `eigenfolio.training.fit`.
     """
     weights = {
-        "variance": 1.0,
+        "variance": options.variance,
         "leverage": options.leverage,
         "long_only": options.long_only,
         "likelihood": options.likelihood,
     }
 
+    def answer(call: Callable[..., Any], group: SpectralBatch) -> tuple[SpectralOutput, tuple[Tensor, ...]]:
+        said = call(
+            scaler("token", group.tokens),
+            scaler("asset", group.assets),
+            scaler("context", group.context),
+            group.valid,
+            scaler("summary", group.summary),
+        )
+        return SpectralOutput(*said[:4]), tuple(said[4:])
+
+    def estimate(group: SpectralBatch, output: SpectralOutput) -> Tensor:
+        return _covariance(*correlation_and_volatility(group, output), output.log_scale.double())
+
+    successive = needs_pairs(options.named)
+
     def loss(call: Callable[..., Any], batch: list[SpectralBatch]) -> Loss:
         found: dict[str, list[Tensor]] = {}
+        named: list[Loss] = []
+        heads: list[tuple[Tensor, ...]] = []
         for group in batch:
-            output = SpectralOutput(
-                *call(
-                    scaler("token", group.tokens),
-                    scaler("asset", group.assets),
-                    scaler("context", group.context),
-                    group.valid,
-                    scaler("summary", group.summary),
-                )
-            )
+            output, more = answer(call, group)
+            heads.append(more)
             correlation, logs = correlation_and_volatility(group, output)
             parts = log_parts(correlation, logs, output.log_scale.double(), group, long_only=options.long_only > 0.0)
             for name, value in parts.items():
                 found.setdefault(name, []).append(value)
+            if options.named:
+                before = group.previous if successive else None
+                named.append(
+                    named_loss(
+                        options.named,
+                        group,
+                        estimate=_covariance(correlation, logs, output.log_scale.double()),
+                        previous=None if before is None else estimate(before, answer(call, before)[0]),
+                        eigenvalue_change=output.eigenvalue_change,
+                        log_variance=more[1].double() if more else None,
+                        floor=options.realised_floor,
+                    )
+                )
         parts = {name: torch.cat(values, dim=-1) for name, values in found.items()}
         total = sum((weights[name] * value for name, value in parts.items()), torch.zeros(()).double())
-        return Loss(total, parts)
+        if named:
+            total = total + torch.cat([part.total for part in named], dim=-1)
+            parts |= {name: torch.cat([part.parts[name] for part in named], dim=-1) for name in named[0].parts}
+        return Loss(total, parts) if adapt is None else adapt(Loss(total, parts), heads, batch)
 
     return loss
+
+
+def _covariance(correlation: Tensor, log_volatility: Tensor, log_scale: Tensor) -> Tensor:
+    volatility = (log_volatility + log_scale.unsqueeze(-1)).exp()
+    return volatility.unsqueeze(-1) * correlation * volatility.unsqueeze(-2)

@@ -1,0 +1,45 @@
+"""Does the forecast have the right size in market conditions that the weights have not seen?"""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from eigenfolio import NeuralShrinkage
+
+N_ASSETS, N_ROWS, LOOKBACK, STEP = 40, 400, 252, 21
+LEVELS = {"calm": 1.0, "crisis": 3.0, "calm again": 1.0}
+
+
+@pytest.fixture(scope="module")
+def market():
+    """A one-factor market whose volatility triples for 400 rows and returns; rows, and the covariance when calm."""
+    rng = np.random.default_rng(11)
+    loading, own = rng.normal(0.010, 0.003, N_ASSETS), rng.uniform(0.008, 0.025, N_ASSETS)
+    covariance = np.outer(loading, loading) + np.diag(own**2)
+    root = np.linalg.cholesky(covariance)
+    rows = [level * rng.standard_normal((N_ROWS, N_ASSETS)) @ root.T for level in LEVELS.values()]
+    return pd.DataFrame(np.vstack(rows), index=pd.bdate_range("2010-01-01", periods=len(LEVELS) * N_ROWS)), covariance
+
+
+def fitted(returns, row):
+    return NeuralShrinkage("synthetic", lookback=LOOKBACK).fit(returns.iloc[:row])
+
+
+@pytest.mark.parametrize("regime", list(LEVELS))
+def test_once_a_regime_fills_the_window_the_forecast_has_its_size(market, regime):
+    """The mean of r' S^-1 r / N over all r of the true covariance, which is 1 where the size is right."""
+    returns, calm = market
+    start, truth = N_ROWS * list(LEVELS).index(regime), LEVELS[regime] ** 2 * calm
+    rows = range(start + LOOKBACK, start + N_ROWS, STEP)
+    ratios = [np.trace(np.linalg.solve(fitted(returns, row).covariance_, truth)) / N_ASSETS for row in rows]
+    assert len(ratios) == 8
+    assert 0.95 < np.mean(ratios) < 1.05
+    assert min(ratios) > 0.85
+    assert max(ratios) < 1.15
+
+
+@pytest.mark.parametrize(("rows", "lowest"), [(10, np.sqrt(3.0)), (21, 2.4), (63, 2.7)])
+def test_weeks_after_volatility_tripled_the_forecast_is_nearer_the_new_level_than_the_old(market, rows, lowest):
+    returns, calm = market
+    level = np.median(fitted(returns, N_ROWS + rows).volatility_ / np.sqrt(np.diag(calm)))
+    assert lowest < level < 3.3
