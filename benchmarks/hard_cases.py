@@ -7,8 +7,9 @@ on nine tenths of them, are held for 21 rows, with drifting weights and before c
 minimum variance, and long-only with a cap of 5 % (of the larger of 10 % and 2 / N up to 40 assets).
 
 copies    20 of the names are other names of the universe plus noise of 0.5 to 5 % a year
-foreign   one name is a fund short the mean of all stocks (noise of 1 % a year), or one that hardly moves (0.2 or 0.8 %
-          a year), or there is one of each (1 % and 0.8 %)
+foreign   one name is a fund short the mean of all stocks (noise of 1 % a year), or short that of the other names held
+          (0.3 %), or one that hardly moves (0.2 or 0.8 % a year), or there is one of the first kind and one of the last
+          (1 % and 0.8 %)
 quiet     only names of the quarter with the lowest volatility of 21 rows relative to that of T rows
 weekly    weekly rows, four of them held
 small     10 to 30 names
@@ -53,7 +54,7 @@ COMPLETE = ", complete"
 SYNCHRONISED, ZERO = "QIS, synchronised", "QIS, zeros"
 SYNCHRONISED_EWMA, COMPLETED = "QIS + EWMA, synchronised", "QIS + EWMA, completed"
 N_COPIES, COPY_NOISE = 20, (0.005, 0.05)  # a year
-INVERSE_NOISE = 0.01  # a year
+INVERSE_NOISE, OWN_NOISE = 0.01, 0.003  # a year
 RECENT = 21  # rows of the volatility that makes a name quiet
 SHORTEST = 63  # rows of the youngest listing
 YEAR = 252
@@ -85,8 +86,14 @@ CASES = [
     *(Case("copies", n, t, target=1.0) for n, t in [(200, 252), (200, 504)]),
     *(
         Case("foreign", n, t, variant, size, target=1.0)
-        for variant, size in [("inverse", 0.0), ("riskless .2 %", 0.002), ("riskless .8 %", 0.008), ("both", 0.008)]
-        for n, t in [(60, 252), (200, 252), (200, 504)]
+        for variant, size in [
+            ("inverse", 0.0),
+            ("inverse own", 0.0),
+            ("riskless .2 %", 0.002),
+            ("riskless .8 %", 0.008),
+            ("both", 0.008),
+        ]
+        for n, t in [(60, 252), (100, 126), (200, 252), (200, 504)]
     ),
     *(Case("quiet", n, t) for n, t in [(50, 252), (100, 126), (100, 252), (100, 504)]),
     *(Case("weekly", n, t) for n in (40, 100) for t in (156, 260)),
@@ -119,6 +126,9 @@ def with_funds(block: FloatArray, market: FloatArray, case: Case, rng: np.random
     """Make the last name an inverse fund, the one before it a nearly riskless one."""
     changed = block.copy()
     noise = rng.standard_normal((2, len(block))) / np.sqrt(YEAR)
+    if case.variant == "inverse own":
+        changed[:, -1] = -np.nanmean(block[:, :-1], axis=1) + OWN_NOISE * noise[0]
+        return changed
     if case.variant in ("inverse", "both"):
         changed[:, -1] = -market + INVERSE_NOISE * noise[0]
     if case.variant != "inverse":

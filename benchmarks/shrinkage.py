@@ -9,8 +9,10 @@ cell is drawn with several orders.
 
 The figure is the mean over windows of the log ratio of realised volatilities, in per cent; negative is calmer. The
 champion was named beforehand: QIS on the lag-weighted devolatilised correlation, restored to unit diagonal, with
-EWMA(63) volatilities. "best" is the best of the other fixed estimators in that cell, chosen in hindsight. Intervals are
-block bootstraps over dates (two windows a block, all draws and cells of a date together).
+EWMA(63) volatilities. "best" is the best of the other fixed estimators in that cell, chosen in hindsight by the same
+figure, "best of all" counts the champion among them. "pooled" is the log ratio of the volatilities of all days as one,
+against the estimator that is best by it. Intervals are block bootstraps over dates (two windows a block, all draws and
+cells of a date together).
 
 Choices were made on `choice` (2013-2016). `report` (2017-2020; delisted names and funds 2013 to 2017-11) is for
 reporting: every run of it adds a line to benchmarks/looks.txt, and their number is printed.
@@ -125,16 +127,32 @@ def cell(
 def interval(values: pd.Series, *, n_bootstrap: int = 5000) -> tuple[float, float, float]:
     """Mean and 95 % interval of a series by date, blocks of two."""
     x = values.to_numpy()
-    rng = np.random.default_rng(0)
-    starts = rng.integers(len(x), size=(n_bootstrap, -(-len(x) // 2)))
-    drawn = x[(starts[..., None] + np.arange(2)) % len(x)].reshape(n_bootstrap, -1)[:, : len(x)].mean(axis=1)
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    low, high = np.quantile(x[_resampled(len(x), n_bootstrap)].mean(axis=1), [0.025, 0.975])
     return float(x.mean()), float(low), float(high)
+
+
+def pooled_interval(first: pd.Series, second: pd.Series, *, n_bootstrap: int = 5000) -> tuple[float, float, float]:
+    """Log ratio of the volatilities of all days, in per cent, and its 95 % interval, from mean squares by date."""
+    a, b = first.to_numpy(), second.to_numpy()
+    drawn = _resampled(len(a), n_bootstrap)
+    low, high = np.quantile(50.0 * np.log(a[drawn].mean(axis=1) / b[drawn].mean(axis=1)), [0.025, 0.975])
+    return float(50.0 * np.log(a.mean() / b.mean())), float(low), float(high)
+
+
+def _resampled(n_dates: int, n_bootstrap: int) -> NDArray[np.intp]:
+    """Dates of every resample, (n_bootstrap, n_dates), blocks of two on a circle."""
+    starts = np.random.default_rng(0).integers(n_dates, size=(n_bootstrap, -(-n_dates // 2)))
+    dates: NDArray[np.intp] = (starts[..., None] + np.arange(2)) % n_dates
+    return dates.reshape(n_bootstrap, -1)[:, :n_dates]
 
 
 def shown(values: pd.Series) -> str:
     """Mean and interval of a series by date, as text."""
-    centre, low, high = interval(values)
+    return text(*interval(values))
+
+
+def text(centre: float, low: float, high: float) -> str:
+    """A figure with its interval."""
     return f"{centre:+.2f} % ({low:+.1f}, {high:+.1f})"
 
 
@@ -171,7 +189,7 @@ def main() -> None:
     for name, found in zip(names, run_tasks(cell, tasks, n_jobs=arguments.jobs), strict=True):
         if found is not None:
             tables.setdefault(name, []).append(found)
-    print("panel N,T windows | unconstrained: learned / best in hindsight, pooled days, learned / champion")
+    print("panel N,T windows | unconstrained: learned / best in hindsight, learned / champion, pooled days")
     print("                  | long-only net of costs: learned / champion | turnover / that of AO + EWMA")
     together: dict[str, list[pd.DataFrame]] = {}
     for (panel, n_assets, lookback), parts in tables.items():
@@ -180,19 +198,23 @@ def main() -> None:
         fixed = [name for name in logs.columns if name not in (LEARNED, CHAMPION)]
         best = logs[fixed].mean().idxmin()
         capped = log_volatility(table, "long-only")
+        everyone = [*fixed, CHAMPION]
         dates = pd.DataFrame(
             {
+                "best of all": 100 * (logs[LEARNED] - logs[logs[everyone].mean().idxmin()]).groupby("date").mean(),
                 "best": 100 * (logs[LEARNED] - logs[best]).groupby("date").mean(),
                 "champion": 100 * (logs[LEARNED] - logs[CHAMPION]).groupby("date").mean(),
                 "long-only": 100 * (capped[LEARNED] - capped[CHAMPION]).groupby("date").mean(),
             }
         )
         together.setdefault(panel, []).append(dates)
-        pooled = 50 * np.log(np.exp(2 * logs).mean())
+        squares = np.exp(2 * logs).groupby("date").mean()
+        calmest = squares[everyone].mean().idxmin()
+        pooled = pooled_interval(squares[LEARNED], squares[calmest])
         per_model = table[table["book"] == "unconstrained"].groupby("model")["turnover"].mean()
         print(
             f"{panel:>5} {n_assets:>4},{lookback:>5} {len(logs):>5} | {shown(dates['best'])} [{best}], "
-            f"{pooled[LEARNED] - pooled[fixed].min():+.2f}, {shown(dates['champion'])} | {shown(dates['long-only'])} | "
+            f"{shown(dates['champion'])}, pooled {text(*pooled)} [{calmest}] | {shown(dates['long-only'])} | "
             f"{per_model[LEARNED] / per_model['AO + EWMA']:.2f}"
         )
     for panel, frames in together.items():

@@ -19,6 +19,7 @@ _MODELS = (
     "BestConstantShrinkage",
     "EWMACovariance",
     "EqualWeight",
+    "HierarchicalRiskParity",
     "IEWMACovariance",
     "InverseVolatility",
     "LedoitWolf",
@@ -29,6 +30,9 @@ _MODELS = (
     "champion_covariance",
 )
 _PUBLIC: dict[str, str] = {
+    "GraphAttentionPortfolio": "eigenfolio.learned",
+    "GraphEnsemble": "eigenfolio.learned",
+    "NeuralCovarianceUncertaintySet": "eigenfolio.learned.uncertainty_set",
     "NeuralShrinkage": "eigenfolio.learned",
     "Panel": "eigenfolio.panel",
     "read_panel": "eigenfolio.data",

@@ -1,6 +1,7 @@
 """The command line: the one place that looks at arguments, environment, clock and working directory.
 
-Exit status: 0 done, 1 a bug (with its traceback), 2 something the user can mend (one line, nothing written).
+Exit status: 0 done, 1 a bug (with its traceback) or a leak found by `audit`, 2 something the user can mend (one line,
+nothing written).
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ def run(
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Argument(help="Model family: shrinkage.")],
+    model: Annotated[str, typer.Argument(help="Model family: shrinkage, hrp or gat.")],
     config: ConfigArgument = None,
     data: DataOption = None,
     fold: Annotated[
@@ -175,8 +176,18 @@ def train(
     from eigenfolio import pipeline
     from eigenfolio.config import load_train_config
 
+    if model in ("hrp", "gat"):
+        others = {
+            "--fold": fold, "--preset": preset, "--devices": devices, "--sample": sample,
+            "--tensorboard": tensorboard or None, "--mlflow": mlflow or None,
+        }  # fmt: skip
+        sweep = _train_hrp if model == "hrp" else _train_gat
+        sweep(
+            config, _data_keys(data, kind), seed, _context(out, jobs), others=others, dry_run=dry_run, as_json=as_json
+        )
+        return
     if model != "shrinkage":
-        raise ParameterError(f"model must be shrinkage, got {model!r}")
+        raise ParameterError(f"model must be shrinkage, hrp or gat, got {model!r}")
     tracking = _tracking_keys(tensorboard, mlflow)
     settings = load_train_config(
         config, preset=preset, seed=seed, fold=fold, devices=devices, data=_data_keys(data, kind), tracking=tracking
@@ -195,6 +206,76 @@ def train(
     print(f"Report: {outcome.folder / 'report.html'}")
 
 
+def _train_hrp(
+    config: Path | None,
+    data: dict[str, str] | None,
+    seed: int | None,
+    context: RunContext,
+    *,
+    others: dict[str, Any],
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Sweep hierarchical risk parity, or say what that would do."""
+    from eigenfolio.config import load_hrp_config
+    from eigenfolio.pipeline.hrp_options import plan_sweep
+    from eigenfolio.pipeline.hrp_sweep import train_hrp
+    from eigenfolio.pipeline.prepare import prepare
+
+    unread = [name for name, value in others.items() if value is not None]
+    if unread:
+        raise ParameterError(f"train hrp does not read {', '.join(unread)}; leave it out")
+    settings = load_hrp_config(config, seed=seed, data=data)
+    if dry_run:
+        lines = plan_sweep(settings, prepare(settings.data)).lines(settings)
+        print(json.dumps({"plan": lines}, indent=2) if as_json else "\n".join(lines))
+        return
+    with _progress(quiet=as_json) as progress:
+        outcome = train_hrp(settings, context, progress=progress)
+    if as_json:
+        print(json.dumps(outcome.to_dict(), indent=2, allow_nan=False))
+        return
+    for sentence in outcome.sentences:
+        print(sentence)
+    print(f"Results: {outcome.folder / 'results.yaml'}")
+    print(f"Report: {outcome.folder / 'report.html'}")
+
+
+def _train_gat(
+    config: Path | None,
+    data: dict[str, str] | None,
+    seed: int | None,
+    context: RunContext,
+    *,
+    others: dict[str, Any],
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Train and rank graph-attention portfolios, or say what that would do."""
+    unread = [name for name, value in others.items() if value is not None]
+    if unread:
+        raise ParameterError(f"train gat does not read {', '.join(unread)}; leave it out")
+    from eigenfolio.config import load_gat_config
+    from eigenfolio.pipeline.gat_options import plan_gat
+    from eigenfolio.pipeline.gat_sweep import train_gat_sweep
+    from eigenfolio.pipeline.prepare import prepare
+
+    settings = load_gat_config(config, seed=seed, data=data)
+    if dry_run:
+        lines = plan_gat(settings, prepare(settings.data)).lines(settings)
+        print(json.dumps({"plan": lines}, indent=2) if as_json else "\n".join(lines))
+        return
+    with _progress(quiet=as_json) as progress:
+        outcome = train_gat_sweep(settings, context, progress=progress)
+    if as_json:
+        print(json.dumps(outcome.to_dict(), indent=2, allow_nan=False))
+        return
+    for sentence in outcome.sentences:
+        print(sentence)
+    print(f"Results: {outcome.folder / 'results.yaml'}")
+    print(f"Report: {outcome.folder / 'report.html'}")
+
+
 @app.command()
 def pretrain(
     config: ConfigArgument = None,
@@ -204,6 +285,13 @@ def pretrain(
     vintage: Annotated[
         list[str] | None,
         typer.Option("--vintage", help="Year up to 2020, or synthetic; may be repeated. Default: all that ship."),
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option("--network", help="spectral, attention or dense. Default: spectral.")
+    ] = None,
+    windows: Annotated[
+        int | None,
+        typer.Option("--windows", help="Training windows of a vintage, e.g. 500, 1000 or 2000. Default: the preset's."),
     ] = None,
     preset: PresetOption = None,
     out: OutOption = Path("runs"),
@@ -218,7 +306,8 @@ def pretrain(
     from eigenfolio.pipeline.pretrain import plan_pretraining
 
     keys = None if data is None else {"path": str(data)}
-    settings = load_pretrain_config(config, preset=preset, seed=seed, vintages=vintage or None, data=keys)
+    told = {"network": network, "windows": windows, "vintages": vintage or None, "data": keys}
+    settings = load_pretrain_config(config, preset=preset, seed=seed, **told)
     if dry_run:
         planned = plan_pretraining(settings, n_jobs=_context(out, jobs).n_jobs)
         print(json.dumps(planned.to_dict(), indent=2, allow_nan=False) if as_json else "\n".join(planned.lines()))
@@ -274,6 +363,194 @@ def compare_covariance(
     _show(outcome, as_json=as_json)
 
 
+@app.command()
+def evaluate(
+    panel: PanelArgument,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="YAML file with the keys of compare-covariance.")
+    ] = None,
+    kind: KindOption = None,
+    reference: Annotated[
+        str | None,
+        typer.Option("--reference", help="Model that all others are compared with. Default: shipped weights."),
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option("--protocol", help="walk-forward (all tables), combinatorial or randomized (many paths).")
+    ] = "walk-forward",
+    paths: Annotated[int, typer.Option("--paths", min=2, help="Paths of the randomized protocol.")] = 20,
+    seed: SeedOption = None,
+    jobs: JobsOption = -1,
+    out: Annotated[Path | None, typer.Option("--out", help="New folder for a CSV file per table.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge every model that needs no training on a panel, out of sample: all tables and all tests."""
+    from eigenfolio.artifacts.runs import check_writable
+    from eigenfolio.config import load_compare_config
+    from eigenfolio.pipeline.evaluate import evaluate as job
+    from eigenfolio.pipeline.evaluation_text import evaluation_lines
+    from eigenfolio.pipeline.protocols import PathReport, evaluate_paths
+
+    settings = load_compare_config(config, seed=seed, data=_data_keys(panel, kind))
+    if out is not None:
+        if out.exists():
+            raise ArtifactError(f"{out} exists already; choose another place or remove it")
+        check_writable(out)
+    with _progress(quiet=as_json) as progress:
+        common: dict[str, Any] = {
+            "reference": reference,
+            "n_jobs": _context(Path(), jobs).n_jobs,
+            "progress": progress,
+        }
+        done: Any
+        if protocol == "walk-forward":
+            done = job(settings, **common)
+        else:
+            done = evaluate_paths(settings, protocol=protocol, n_paths=paths, **common)
+    if out is not None:
+        done.write(out)
+    lines = done.lines() if isinstance(done, PathReport) else evaluation_lines(done)
+    print(json.dumps(done.to_dict(), indent=2, allow_nan=False) if as_json else "\n".join(lines))
+
+
+@app.command()
+def stress(
+    panel: PanelArgument,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="YAML file with the keys of compare-covariance.")
+    ] = None,
+    kind: KindOption = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--models", help="Model, by its name in evaluate; repeat it. The first is the reference."),
+    ] = None,
+    shocks: Annotated[
+        list[str] | None,
+        typer.Option("--shock", help="volatility, correlation, outliers, missing or drought; repeat it. Default: all."),
+    ] = None,
+    impact: Annotated[float, typer.Option("--impact", min=0.0, help="Factor of the square-root law (drought).")] = 1.0,
+    capital: Annotated[float, typer.Option("--capital", help="Size of the book, panel's currency (drought).")] = 1e7,
+    seed: SeedOption = None,
+    jobs: JobsOption = -1,
+    out: Annotated[Path | None, typer.Option("--out", help="New folder for the tables and a page.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put models through crises, regimes and shocks: how much worse than in normal times, with intervals."""
+    from eigenfolio.artifacts.runs import check_writable
+    from eigenfolio.config import load_compare_config
+    from eigenfolio.evaluation.stress import SHOCKS
+    from eigenfolio.pipeline.stress import stress as job
+
+    settings = load_compare_config(config, seed=seed, data=_data_keys(panel, kind))
+    if out is not None:
+        if out.exists():
+            raise ArtifactError(f"{out} exists already; choose another place or remove it")
+        check_writable(out)
+    with _progress(quiet=as_json) as progress:
+        done = job(
+            settings,
+            models=models or (),
+            shocks=shocks or SHOCKS,
+            impact=impact,
+            capital=capital,
+            n_jobs=_context(Path(), jobs).n_jobs,
+            progress=progress,
+        )
+    if out is not None:
+        done.write(out)
+    print(json.dumps(done.to_dict(), indent=2, allow_nan=False) if as_json else "\n".join(done.lines()))
+
+
+@app.command()
+def audit(
+    target: Annotated[
+        str | None, typer.Argument(help="Folder of a run or of bundles, module:Estimator, or file.py:name.")
+    ] = None,
+    data: DataOption = None,
+    kind: KindOption = None,
+    rows: Annotated[int, typer.Option("--rows", min=200, help="Last rows of the panel that are used.")] = 1500,
+    dates: Annotated[int, typer.Option("--dates", min=1, help="Decision dates, drawn from the seed.")] = 4,
+    lag: Annotated[int, typer.Option("--lag", min=0, help="Rows between a decision and its trade.")] = 1,
+    horizon: Annotated[int, typer.Option("--horizon", min=1, help="Rows of a label, for splitters.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Draws dates and poison.")] = 0,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Audit planted leaks and honest models instead, and print both rates.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Look for look-ahead in a run, in bundles, or in any estimator or function of yours; exit status 1 if found."""
+    from eigenfolio.pipeline import DataOptions
+    from eigenfolio.pipeline.audit import AuditOptions, audit_panel, audit_target
+    from eigenfolio.pipeline.prepare import kind_of
+
+    if (target is None) != self_test:
+        raise ParameterError("audit takes a target or --self-test: one of the two")
+    panel = DataOptions(path=data or "sp500", kind=kind_of(kind))
+    options = AuditOptions(data=panel, rows=rows, dates=dates, lag=lag, horizon=horizon, seed=seed)
+    sys.path.insert(0, str(Path.cwd()))  # module:Estimator is looked for where the command is given
+    if target is not None:
+        report: Any = audit_target(target, options, git_commit=_git_commit())
+    else:
+        from eigenfolio.pipeline.audit_self_test import self_test as test
+
+        with _progress(quiet=as_json) as progress:
+            report = test(audit_panel(options), dates=dates, seed=seed, progress=progress)
+    print(json.dumps(report.to_dict(), indent=2, allow_nan=False) if as_json else "\n".join(report.lines()))
+    if not (report.passed if self_test else report.clean):
+        raise typer.Exit(1)
+
+
+@app.command()
+def interpret(
+    out: Annotated[Path, typer.Option("--out", help="New folder for the page and its tables.")],
+    data: DataOption = None,
+    kind: KindOption = None,
+    weights: Annotated[
+        str, typer.Option("--weights", help="as_of, latest, synthetic, a year, or a folder of bundles.")
+    ] = "as_of",
+    lookback: Annotated[int, typer.Option("--lookback", min=22, help="Rows that each decision looks back.")] = 1008,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Draws the permutations.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what weights decided along a panel, what their answer hangs on, and what changed last."""
+    from eigenfolio.artifacts.runs import check_writable
+    from eigenfolio.learned import NeuralShrinkage
+    from eigenfolio.pipeline import DataOptions
+    from eigenfolio.pipeline.interpretation import interpret as job
+    from eigenfolio.pipeline.prepare import kind_of, prepare
+
+    if out.exists():
+        raise ArtifactError(f"{out} exists already; choose another place or remove it")
+    check_writable(out)
+    prepared = prepare(DataOptions(path=data or "sp500", kind=kind_of(kind)))
+    model = NeuralShrinkage(weights, lookback=lookback)
+    with _progress(quiet=as_json) as progress:
+        done = job(model, prepared.panel, name=prepared.name, seed=seed, progress=progress)
+    done.write(out)
+    if as_json:
+        print(json.dumps(done.to_dict(), indent=2, allow_nan=False))
+    else:
+        print("\n".join([*done.sentences, f"Page: {out / 'interpretation.html'}"]))
+
+
+@app.command()
+def report(
+    name: RunArgument,
+    form: Annotated[str, typer.Option("--format", help="latex, markdown or csv.")],
+    out: Annotated[Path, typer.Option("--out", help="New folder for the package.")],
+    runs: Annotated[Path, typer.Option("--runs", help="Folder of the runs.")] = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Write the tables and vector figures of a paper from a recorded run."""
+    from eigenfolio.pipeline.records import find_run
+    from eigenfolio.pipeline.research_report import research_report
+
+    done = research_report(find_run(name, runs), out, form=form)
+    if as_json:
+        print(json.dumps(done.to_dict(), indent=2, allow_nan=False))
+    else:
+        print(f"{done.folder}: {len(done.tables)} tables, {len(done.figures)} figures")
+
+
 def _data_keys(path: str | None, kind: str | None) -> dict[str, str] | None:
     given = {"path": path, "kind": kind}
     return {name: value for name, value in given.items() if value is not None} or None
@@ -304,9 +581,11 @@ def _live(settings: RunOptions | TrainOptions | PretrainOptions, *, quiet: bool)
     """Newest epoch of every bundle in training, for a terminal; None elsewhere."""
     if quiet or not sys.stderr.isatty():
         return None
+    from eigenfolio.pipeline import PretrainOptions
     from eigenfolio.training.live import LiveTraining
 
-    return LiveTraining(settings.training.n_members, settings.training.loop)
+    training = settings.chosen if isinstance(settings, PretrainOptions) else settings.training
+    return LiveTraining(training.n_members, training.loop)
 
 
 def _git_commit() -> str | None:

@@ -7,17 +7,30 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from eigenfolio.errors import ParameterError
+from eigenfolio.pipeline.hrp_options import HrpOptions
 from eigenfolio.pipeline.options import CompareOptions, Preset, RunOptions, TrainOptions
 from eigenfolio.pipeline.pretrain import PretrainOptions
+from eigenfolio.training.attention import AttentionTraining, DenseTraining
 from eigenfolio.training.pretraining import SpectralTraining
 
-__all__ = ["PRESETS", "load_compare_config", "load_config", "load_pretrain_config", "load_train_config"]
+if TYPE_CHECKING:
+    from eigenfolio.pipeline.gat_options import GatOptions
+
+__all__ = [
+    "PRESETS",
+    "load_compare_config",
+    "load_config",
+    "load_gat_config",
+    "load_hrp_config",
+    "load_pretrain_config",
+    "load_train_config",
+]
 
 Options = TypeVar("Options", bound=BaseModel)
 
@@ -42,7 +55,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 """What each preset changes; a configuration file is laid over it."""
 
 COMPARE: dict[str, Any] = {"universe": {"min_assets": 2}}
-"""What `compare-covariance` lays its configuration file over."""
+"""What `compare-covariance` and `train hrp` lay their configuration file over."""
 
 PRETRAIN: dict[str, dict[str, Any]] = {
     name: {"training": training.model_dump(mode="json"), "budgets": {"total": 21_600.0}}  # 3 hours on 2 cores
@@ -92,10 +105,33 @@ def load_compare_config(path: str | Path | None, **overrides: Any) -> CompareOpt
     return _checked(CompareOptions, _merge(COMPARE, _merge(_read(path), _given(overrides))))
 
 
+def load_hrp_config(path: str | Path | None, **overrides: Any) -> HrpOptions:
+    """Read a YAML file for `train hrp`; parameters and errors as in `load_config`."""
+    return _checked(HrpOptions, _merge(COMPARE, _merge(_read(path), _given(overrides))))
+
+
+def load_gat_config(path: str | Path | None, **overrides: Any) -> GatOptions:
+    """Read a YAML file for `train gat`; parameters and errors as in `load_config`."""
+    from eigenfolio.pipeline.gat_options import GatOptions  # it brings torch-geometric, which takes seconds
+
+    return _checked(GatOptions, _merge(_read(path), _given(overrides)))
+
+
 def load_pretrain_config(path: str | Path | None, **overrides: Any) -> PretrainOptions:
     """Read a YAML file for `pretrain`; parameters and errors as in `load_config`."""
     given = _merge(_read(path), _given(overrides))
-    return _checked(PretrainOptions, _merge(_preset(given, PRETRAIN), given))
+    return _checked(PretrainOptions, _merge(_pretrain_preset(given), given))
+
+
+def _pretrain_preset(given: dict[str, Any]) -> dict[str, Any]:
+    """The preset of the network that is asked for; the spectral one has its training under `training`."""
+    preset, network = _preset(given, PRETRAIN), given.get("network")
+    if network not in ("attention", "dense"):
+        return preset
+    training = AttentionTraining() if network == "attention" else DenseTraining()
+    if given.get("preset", "quick") == "quick":
+        training = training.scaled(0.05).model_copy(update={"n_members": 1})
+    return {network: training.model_dump(mode="json"), "budgets": preset["budgets"]}
 
 
 def _preset(given: dict[str, Any], presets: dict[str, dict[str, Any]] = PRESETS) -> dict[str, Any]:
@@ -185,6 +221,9 @@ def _group_at(model: type[BaseModel], path: list[str]) -> tuple[list[str], list[
             model = annotation
             continue
         members = [form for form in get_args(annotation) if isinstance(form, type) and issubclass(form, BaseModel)]
+        if len(members) == 1:  # one form, or none
+            model = members[0]
+            continue
         forms = {str(form.model_fields["name"].default): form for form in members if "name" in form.model_fields}
         if not forms:
             return path, []

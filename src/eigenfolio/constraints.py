@@ -1,8 +1,10 @@
 """What a fully invested book may hold.
 
 A book is either long only, with one cap for every asset, or unconstrained (short sales free, no cap).
-Weights are signed fractions of NAV and sum to one. Other rules (groups, turnover, a number of
-positions) are served by skfolio's `MeanRisk`, which accepts every covariance estimator of this package.
+Weights are signed fractions of NAV and sum to one. A long-only book may also limit what is traded at once or how many
+assets are held; `eigenfolio.projection` meets these exactly, minimum variance does not offer them. Other rules (groups,
+and those two under minimum variance) are served by skfolio's `MeanRisk`, which accepts every covariance estimator of
+this package.
 """
 
 from __future__ import annotations
@@ -33,11 +35,16 @@ class Constraints:
         Largest weight of one asset, a fraction of NAV; 1 is no cap. Must be 1 when `long_only` is False.
     slack : float, 0 or at least 1
         The cap is never below `slack` / n_assets, so that a small universe keeps a choice; 0 leaves the cap alone.
+    max_turnover : float in (0, 1], optional
+        Largest half sum of absolute trades at one rebalance, fraction of NAV; from nothing held there is no limit.
+    max_positions : int, optional
+        Largest number of assets held; not together with `max_turnover`, since what is held may then have to stay.
 
     Raises
     ------
     ParameterError
-        If `max_weight` leaves (0, 1], or caps a book with short sales.
+        If `max_weight` leaves (0, 1], or caps a book with short sales; if a limit on trades or positions is out of
+        range, is given for a book with short sales, or if both are given.
 
     Examples
     --------
@@ -52,6 +59,8 @@ class Constraints:
     long_only: bool = True
     max_weight: float = 1.0
     slack: float = 0.0
+    max_turnover: float | None = None
+    max_positions: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.long_only, bool):
@@ -68,17 +77,36 @@ class Constraints:
             raise ParameterError(
                 f"max_weight={cap:g} caps a long-only book; with long_only=False it must stay 1; {_ELSEWHERE}"
             )
+        self._check_limits()
+
+    def _check_limits(self) -> None:
+        traded, held = self.max_turnover, self.max_positions
+        if traded is not None and (
+            isinstance(traded, bool) or not isinstance(traded, numbers.Real) or not 0 < traded <= 1
+        ):
+            raise ParameterError(f"max_turnover must be a fraction of NAV in (0, 1], got {traded!r}")
+        if held is not None and (isinstance(held, bool) or not isinstance(held, numbers.Integral) or held < 1):
+            raise ParameterError(f"max_positions must be a whole number of at least 1, got {held!r}")
+        if traded is not None and held is not None:
+            raise ParameterError("give max_turnover or max_positions, not both: a limit on trades may force positions")
+        if not self.long_only and (traded is not None or held is not None):
+            raise ParameterError(
+                f"max_turnover and max_positions limit a long-only book, got long_only=False; {_ELSEWHERE}"
+            )
 
     @property
     def name(self) -> str:
         """Short label for tables: "long-only", "long-only 5% cap" or "unconstrained"."""
         if not self.long_only:
             return "unconstrained"
-        if self.max_weight == 1:
-            return "long-only"
+        name = "long-only"
         if self.slack:
-            return f"long-only, cap {100 * self.max_weight:g}% or {self.slack:g}/n"
-        return f"long-only {100 * self.max_weight:g}% cap"
+            name = f"long-only, cap {100 * self.max_weight:g}% or {self.slack:g}/n"
+        elif self.max_weight < 1:
+            name = f"long-only {100 * self.max_weight:g}% cap"
+        if self.max_turnover is not None:
+            name += f", turnover {100 * self.max_turnover:g}%"
+        return name if self.max_positions is None else f"{name}, {self.max_positions} positions"
 
     def effective_cap(self, n_assets: int) -> float:
         """Largest weight that one of `n_assets` assets may have.

@@ -4,7 +4,7 @@ A message names the thing, what it must be, what arrived, and the way out. The f
 `ValueError`s as well, because scikit-learn's checks ask for it.
 """
 
-__all__ = ["ArtifactError", "DataError", "EigenfolioError", "LookaheadError", "LookaheadWarning", "ParameterError"]
+__all__ = ["ArtifactError", "DataError", "EigenfolioError", "LookaheadError", "LookaheadWarning", "ParameterError", "RangeWarning"]
 
 
 class EigenfolioError(Exception):
@@ -29,3 +29,7 @@ class LookaheadError(EigenfolioError):
 
 class LookaheadWarning(UserWarning):
     """An answer uses weights that have seen the rows it was asked about; it is no evidence of anything."""
+
+
+class RangeWarning(UserWarning):
+    """An answer rests on inputs that lie beyond what its weights have seen."""

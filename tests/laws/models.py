@@ -6,13 +6,15 @@ a small panel serves all.
 
 from contextlib import suppress
 
+from random_attention import random_attention_bundle
 from random_bundles import random_bundle
+from random_gat import random_gat_bundle
 from random_spectral import random_spectral_bundle
 from skfolio.optimization import HierarchicalRiskParity
 
 from eigenfolio.artifacts import BundleSeries
 from eigenfolio.errors import ArtifactError
-from eigenfolio.learned import NeuralShrinkage
+from eigenfolio.learned import GraphAttentionPortfolio, GraphEnsemble, NeuralShrinkage
 from eigenfolio.learned.shipped import shipped_series
 from eigenfolio.models import (
     OAS,
@@ -29,6 +31,7 @@ from eigenfolio.models import (
     SampleCovariance,
     champion_covariance,
 )
+from eigenfolio.models import HierarchicalRiskParity as OwnHierarchicalRiskParity
 
 CLOSED_FORMS = {
     "sample": SampleCovariance(),
@@ -51,6 +54,10 @@ CLOSED_FORMS = {
     "minimum_variance": MinimumVariance(LedoitWolf(), max_weight=0.5),
     "minimum_variance_unconstrained": MinimumVariance(long_only=False),
     "hierarchical_risk_parity": MissingSafe(HierarchicalRiskParity()),
+    "hierarchical_risk_parity_lopez_de_prado": OwnHierarchicalRiskParity(lookback=100, correlation="spearman"),
+    "hierarchical_risk_parity_branches": OwnHierarchicalRiskParity(
+        LedoitWolf(), convention="tree", correlation="estimator", bisection="branches", max_weight=0.4
+    ),
 }
 
 LEARNED = {
@@ -64,10 +71,35 @@ LEARNED = {
         ),
         lookback=100,
     ),
+    "neural_shrinkage_attention_untrained": NeuralShrinkage(None, network="attention", lookback=100),
+    "neural_shrinkage_attention_series": NeuralShrinkage(
+        BundleSeries(
+            tuple(
+                random_attention_bundle(through=through, seed=seed, n_members=2)
+                for seed, through in enumerate(("2014-12-31", "2015-10-30"))
+            )
+        ),
+        lookback=100,
+    ),
     "neural_shrinkage_dense_untrained": NeuralShrinkage(None, network="dense", lookback=100),
     "neural_shrinkage_dense_series": NeuralShrinkage(
         BundleSeries((random_bundle(through="2014-12-31", seed=1), random_bundle(through="2015-10-30", seed=2))),
         lookback=100,
+    ),
+    "graph_attention_untrained": GraphAttentionPortfolio(graph="knn_k5", max_weight=0.5),
+    "graph_attention_series": GraphAttentionPortfolio(
+        BundleSeries(
+            tuple(
+                random_gat_bundle(through=through, seed=seed, n_members=2)
+                for seed, through in enumerate(("2014-12-31", "2015-10-30"))
+            )
+        )
+    ),
+    "graph_ensemble": GraphEnsemble(
+        [
+            (graph, GraphAttentionPortfolio(random_gat_bundle(through="2014-12-31", graph=graph)))
+            for graph in ("mst", "tmfg")
+        ]
     ),
 }
 

@@ -6,7 +6,7 @@ from the prices before anything is computed from them. A job that was stopped at
 (`eigenfolio.pipeline.work`) when the same command is given again, to the same bits; a vintage that was finished is not
 trained again.
 
-    <run>/bundles/shrinkage/spectral/<date>/    weights.safetensors, manifest.json, model_card.md
+    <run>/bundles/shrinkage/<network>/<date>/    weights.safetensors, manifest.json, model_card.md
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from eigenfolio.artifacts import (
     Bundle,
@@ -41,21 +41,25 @@ from eigenfolio.errors import DataError, EigenfolioError, ParameterError
 from eigenfolio.learned.shipped import is_undated
 from eigenfolio.panel import Panel
 from eigenfolio.parallel import run_tasks
+from eigenfolio.pipeline.ensemble_card import ensemble_lines
 from eigenfolio.pipeline.judge import Progress
 from eigenfolio.pipeline.options import Preset
 from eigenfolio.pipeline.run import RunContext, flatten
 from eigenfolio.pipeline.work import work_folder
 from eigenfolio.report import ReportContent, write_report
 from eigenfolio.training import History, convergence_report
+from eigenfolio.training.attention import AttentionTraining, DenseTraining, train_on_tokens
 from eigenfolio.training.budgets import ALL_FOLDS, BudgetRow, Budgets, check_budget, duration
 from eigenfolio.training.follow import EpochEvent, Listener, epoch_seconds, followed
+from eigenfolio.training.head_scores import heads_card
 from eigenfolio.training.loop import EpochRecord
 from eigenfolio.training.memory import default_cap
-from eigenfolio.training.pretraining import UNDATED, SpectralTraining, train_spectral
+from eigenfolio.training.pretraining import UNDATED, SpectralTraining, TrainedVintage, initial_digest, train_spectral
+from eigenfolio.training.sectors import sector_panel
+from eigenfolio.training.token_calibration import interval_lines
 
 __all__ = [
     "LAST_DAY",
-    "MODEL",
     "PANELS",
     "SYNTHETIC",
     "PretrainData",
@@ -69,7 +73,6 @@ __all__ = [
     "pretrain",
 ]
 
-MODEL = "shrinkage/spectral"
 SYNTHETIC = "synthetic"
 
 LAST_DAY = pd.Timestamp("2020-12-31")
@@ -87,8 +90,10 @@ _SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz", "")
 _BUNDLE, _TOLD, _CARD = "bundle", "training.json", "model_card.md"
 _BYTES_PER_ENTRY = 40  # of an eigenvector entry of a window: as drawn, as stacked, and while one becomes the other
 _PROBE_SHARE = 0.01
+_HEADS_COST = 3.0  # of a window for the heads, drawn, asked and fitted, in windows drawn
 
 Vintages = tuple[str, ...]
+Training = SpectralTraining | AttentionTraining | DenseTraining
 
 
 class PretrainData(BaseModel):
@@ -101,12 +106,16 @@ class PretrainData(BaseModel):
     panels : mapping of str to str
         File of every panel that `training.sources` draw from, without its suffix; what is not given here keeps its
         default name.
+    sectors : str or None
+        File in the same folder, with its suffix, of the columns asset (or ticker) and sector. A source may then draw
+        from one sector of a panel, such as "stocks:Energy".
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str | None = None
     panels: dict[str, str] = Field(default_factory=lambda: dict(PANELS))
+    sectors: str | None = None
 
     @field_validator("panels")
     @classmethod
@@ -123,12 +132,19 @@ class PretrainOptions(BaseModel):
         A twentieth of the windows and one network, for a look in minutes; or what ships.
     seed : int
         Every random number comes from it.
+    network : {"spectral", "attention", "dense"}
+        Which network is trained.
+    windows : int or None
+        Training windows of a vintage, about; None takes what the training says. Below 2,000 the attention and the dense
+        network are made smaller and regularised more.
     vintages : tuple of str
         Years, each up to 2020, and "synthetic".
     data : mapping
         Folder and file names.
     training : mapping
-        Windows, network, loss and loop.
+        Windows, network, loss and loop of the spectral network.
+    attention, dense : mapping or None
+        The same of the other two, each read for its network only; None for the defaults.
     budgets : mapping
         Seconds that training may take; what takes longer is recorded so, and not stopped.
     """
@@ -137,10 +153,37 @@ class PretrainOptions(BaseModel):
 
     preset: Preset = "quick"
     seed: int = Field(default=42, ge=0)
+    network: Literal["spectral", "attention", "dense"] = "spectral"
+    windows: int | None = Field(default=None, ge=50)
     vintages: Vintages = ("2008", "2012", "2016", "2020", SYNTHETIC)
     data: PretrainData = PretrainData()
     training: SpectralTraining = SpectralTraining()
+    attention: AttentionTraining | None = None
+    dense: DenseTraining | None = None
     budgets: Budgets = Budgets()
+
+    @property
+    def model(self) -> str:
+        """Family and network."""
+        return f"shrinkage/{self.network}"
+
+    @property
+    def chosen(self) -> Training:
+        """The training of the network, with as many windows as were asked for."""
+        if self.network == "spectral":
+            share = 1.0 if self.windows is None else self.windows / _n_windows(self.training)
+            return self.training if share == 1.0 else self.training.scaled(share)
+        other = self.attention or AttentionTraining() if self.network == "attention" else self.dense or DenseTraining()
+        return other if self.windows is None else other.limited(self.windows)
+
+    @model_validator(mode="after")
+    def _reads_all(self) -> PretrainOptions:
+        given = {name for name in ("attention", "dense") if getattr(self, name) is not None}
+        given |= {"spectral"} if self.training != SpectralTraining() else set()
+        if unread := sorted(given - {self.network}):
+            key = "training" if unread[0] == "spectral" else unread[0]
+            raise ValueError(f"{key} is read for network {unread[0]}, and network is {self.network}; leave one out")
+        return self
 
     @field_validator("vintages", mode="before")
     @classmethod
@@ -184,7 +227,7 @@ class Vintage:
         """Name of its folder."""
         return short_date(UNDATED if self.through is None else self.through)
 
-    def options(self, training: SpectralTraining) -> SpectralTraining:
+    def options(self, training: Training) -> Training:
         """The training of this vintage: simulated markets alone where it may see no other."""
         return training.simulated() if self.through is None else training
 
@@ -233,6 +276,8 @@ class PretrainPlan:
         What each may see, in words.
     windows : mapping of str to int
         Windows of every source of a dated vintage (of the synthetic one where there is no other).
+    model : str
+        Family and network.
     n_members, max_epochs : int
     window_bytes : int
         Memory of the windows of one vintage, about.
@@ -247,6 +292,7 @@ class PretrainPlan:
     panels: Mapping[str, Mapping[str, Any]]
     vintages: Mapping[str, str]
     windows: Mapping[str, int]
+    model: str
     n_members: int
     max_epochs: int
     window_bytes: int
@@ -264,7 +310,7 @@ class PretrainPlan:
         told += [f"Vintage     {name}: {date}" for name, date in self.vintages.items()]
         told += [f"Windows     {name}: {count}" for name, count in self.windows.items()]
         told += [
-            f"Network     {MODEL}: {self.n_members} member(s) per vintage, {self.max_epochs} epochs",
+            f"Network     {self.model}: {self.n_members} member(s) per vintage, {self.max_epochs} epochs",
             f"Memory      about {self.window_bytes / 1e9:.1f} GB of windows, in each of {self.n_processes} process(es)",
             f"Time        about {duration(self.total_seconds)} ({duration(self.vintage_seconds)} per vintage): an "
             "estimate from a small draw and one epoch on it",
@@ -304,14 +350,15 @@ def pretrain(config: PretrainOptions, context: RunContext, *, progress: Progress
     fingerprint = _fingerprint(vintages)
     settings = config.model_dump(mode="json")
     identifier = run_identifier(context.started, f"{settings}{fingerprint}")
-    n_processes = _n_processes(config.training, len(vintages), context.n_jobs)
+    training = config.chosen
+    n_processes = _n_processes(training, len(vintages), context.n_jobs)
     made_by = {"preset": config.preset, "command": context.command, "git_commit": context.git_commit}
     with work_folder(context.folder, "pretrain", settings, fingerprint, code=context.git_commit) as work:
         tasks = [
-            (vintage, config.training, config.seed, made_by, work, context.n_jobs if n_processes == 1 else 1)
+            (vintage, training, config.seed, made_by, work, context.n_jobs if n_processes == 1 else 1)
             for vintage in vintages
         ]
-        n_steps = len(vintages) * (config.training.loop.max_epochs + 1)
+        n_steps = len(vintages) * (training.loop.max_epochs + 1)
         with (
             progress("Pretraining", n_steps) as step,
             followed(work, [_counted(step), *([context.on_epoch] if context.on_epoch else [])]),
@@ -321,7 +368,7 @@ def pretrain(config: PretrainOptions, context: RunContext, *, progress: Progress
         failed = [outcome for outcome in outcomes if isinstance(outcome, _Failed)]
         if not trained:
             raise DataError(f"no vintage could be trained; {failed[0].vintage.name}: {failed[0].error}")
-        times = _times(trained, config.budgets, epoch_seconds(work))
+        times = _times(config.model, trained, config.budgets, epoch_seconds(work))
         sentences = [_headline(trained, failed)]
         sentences += [f"Vintage {outcome.vintage.name} failed: {outcome.error}" for outcome in failed]
         sentences += [
@@ -330,7 +377,7 @@ def pretrain(config: PretrainOptions, context: RunContext, *, progress: Progress
             for row in times
             if row.status == "over"
         ]
-        trials = [_trial(outcome) for outcome in outcomes]
+        trials = [_trial(config.model, outcome) for outcome in outcomes]
         record = RunRecord(
             identifier=identifier,
             kind="pretrain",
@@ -353,7 +400,7 @@ def pretrain(config: PretrainOptions, context: RunContext, *, progress: Progress
         content = _content(config, context, trained, sentences, fingerprint, times)
 
         def contents(folder: Path) -> None:
-            _save(trained, folder)
+            _save(config.model, trained, folder)
             write_report(content, folder / "report.html")
 
         with progress("Writing the report", 1) as step:
@@ -378,30 +425,35 @@ def plan_pretraining(config: PretrainOptions, *, n_jobs: int = 1) -> PretrainPla
     """
     vintages = _vintages(config)
     newest = _newest(vintages)
-    options = newest.options(config.training)
+    options = newest.options(config.chosen)
     small = options.scaled(_PROBE_SHARE)
     small = small.model_copy(update={"loop": small.loop.model_copy(update={"max_epochs": 1, "patience": 1})})
+    heads_share = options.heads_share if isinstance(options, SpectralTraining) else 0.0
+    if isinstance(small, SpectralTraining):
+        small = small.alike().model_copy(update={"heads_share": 0.0})
     began = time.perf_counter()
-    probe = train_spectral(newest.returns, newest.through, options=small, seed=config.seed)
+    probe = _train(newest.returns, newest.through, small, seed=config.seed)
     spent = time.perf_counter() - began
     drawn = _assets_seen(small) + _assets_seen(small.scaled(options.validation_share))
     share = _assets_seen(options) * (1.0 + options.validation_share) / drawn
     drawing = probe.drawing_seconds * share
     training = (spent - probe.drawing_seconds) * share * (options.loop.max_epochs + 1) / 2  # the start is judged too
+    training += _HEADS_COST * heads_share * drawing
     each = drawing + training
-    n_processes = _n_processes(config.training, len(vintages), n_jobs)
+    n_processes = _n_processes(config.chosen, len(vintages), n_jobs)
     alone = drawing / (n_jobs if n_processes == 1 else 1) + training
     return PretrainPlan(
         panels=newest.panels,
         vintages={v.name: "simulated markets alone" if v.through is None else f"through {v.date}" for v in vintages},
         windows={source.name: source.n_windows for source in options.sources},
+        model=config.model,
         n_members=options.n_members,
         max_epochs=options.loop.max_epochs,
         window_bytes=_window_bytes(options),
         n_processes=n_processes,
         vintage_seconds=each,
         total_seconds=alone * -(-len(vintages) // n_processes),
-        budgets=tuple(check_budget(MODEL, {v.date: each for v in vintages}, budgets=config.budgets)),
+        budgets=tuple(check_budget(config.model, {v.date: each for v in vintages}, budgets=config.budgets)),
     )
 
 
@@ -430,7 +482,7 @@ def model_card(bundle: Bundle) -> str:
         Data, dates, universes and counts, frequency, horizon, limits, losses and provenance.
     """
     told = bundle.details
-    training = SpectralTraining.model_validate(told["training"])
+    training = _TRAININGS[bundle.network].model_validate(told["training"])
     sources = training.sources
     undated = is_undated(bundle)
     sizes = sorted({n for source in sources for n in source.counts})
@@ -438,11 +490,13 @@ def model_card(bundle: Bundle) -> str:
     horizons = sorted({(source.horizon, source.frequency) for source in sources})
     spans = " or ".join(f"{horizon} {'days' if kept == 'daily' else 'weeks'}" for horizon, kept in horizons)
     name = "synthetic" if undated else f"{bundle.trained_through:%Y}"
+    asked = "" if bundle.network == "spectral" else f", network={bundle.network!r}"
     seen = "no market at all" if undated else f"rows through {short_date(bundle.trained_through)}"
     lines = [
         f"# NeuralShrinkage, {bundle.network} network, vintage {name}",
         "",
-        f"Weights for the covariance of asset returns, `NeuralShrinkage(weights={name!r})`; they have seen {seen}.",
+        f"Weights for the covariance of asset returns, `NeuralShrinkage(weights={name!r}{asked})`; they have seen "
+        f"{seen}.",
         "",
         "## Data",
         "",
@@ -485,16 +539,21 @@ def model_card(bundle: Bundle) -> str:
     for member, losses in enumerate(told["losses"]):
         best = int(np.argmin([validation for _, validation in losses]))
         lines += [f"| {member} | {losses[0][1]:.4f} | {losses[best][1]:.4f} | {losses[best][0]:.4f} |"]
+    if "calibration" in told:
+        lines += ["", *interval_lines(told["calibration"])]
     lines += [
         "",
         "Validation windows are other draws from the same years: they watch the training and say nothing about later "
         "years.",
         "",
+        *ensemble_lines(told),
+        *heads_card(told.get("heads", {})),
         "## Provenance",
         "",
         f"- Command: `{told['command']}` (preset {told['preset']}, seed {told['seed']})",
         f"- Commit: {told['git_commit'] or 'not a repository'}",
         f"- SHA-256 of the weights: {bundle.digest}",
+        *([f"- Started from weights {told['initial_digest']}"] if "initial_digest" in told else []),
         "",
     ]
     return "\n".join(lines)
@@ -511,7 +570,7 @@ def _range(numbers: Collection[int]) -> str:
 def _vintages(config: PretrainOptions) -> list[Vintage]:
     """Every vintage with its data; rows after it are gone before prices become returns."""
     dated = [name for name in config.vintages if name != SYNTHETIC]
-    needed = sorted({name for source in config.training.sources for name in source.panels}) if dated else []
+    needed = sorted({name for source in config.chosen.sources for name in source.panels}) if dated else []
     tables = {name: _read(config.data, name) for name in needed}
     vintages = []
     for name in config.vintages:
@@ -520,12 +579,14 @@ def _vintages(config: PretrainOptions) -> list[Vintage]:
             continue
         through = min(pd.Timestamp(f"{name}-12-31"), LAST_DAY)
         panels = {key: _cut(table, through) for key, table in tables.items()}
-        told = {key: _description(config.data.panels[key], panel) for key, panel in panels.items()}
+        told = {key: _description(config.data.panels[key.partition(":")[0]], panel) for key, panel in panels.items()}
         vintages.append(Vintage(name, through, {key: panel.returns for key, panel in panels.items()}, told))
     return vintages
 
 
 def _read(data: PretrainData, name: str) -> Tables:
+    """A panel, or one sector of it."""
+    name, _, sector = name.partition(":")
     if name not in data.panels:
         raise ParameterError(
             f"training.sources draw from panel {name!r}, and data.panels names no file for it; it names "
@@ -544,7 +605,13 @@ def _read(data: PretrainData, name: str) -> Tables:
             f"panel {name!r} is missing: {folder} holds no {stem}.parquet or {stem}.csv; add it, or name another file "
             f"under data.panels.{name}"
         )
-    return read_tables(found, kind="prices")
+    if not sector:
+        return read_tables(found, kind="prices")
+    if data.sectors is None:
+        raise ParameterError(f"a source draws from {name}:{sector}, and data.sectors names no file of sectors")
+    tables = read_tables(found, kind="prices", sectors=folder / data.sectors)
+    assert tables.sectors is not None  # they were given
+    return replace(tables, values=sector_panel(tables.values, tables.sectors, sector), sectors=None)
 
 
 def _cut(tables: Tables, through: pd.Timestamp) -> Panel:
@@ -580,7 +647,7 @@ def _fingerprint(vintages: Sequence[Vintage]) -> str:
 
 
 def _train_or_record(
-    vintage: Vintage, training: SpectralTraining, seed: int, made_by: Mapping[str, Any], work: Path, n_jobs: int
+    vintage: Vintage, training: Training, seed: int, made_by: Mapping[str, Any], work: Path, n_jobs: int
 ) -> _Trained | _Failed:
     """Train one vintage, or read what was trained before the job was stopped."""
     place = work / vintage.date
@@ -589,16 +656,17 @@ def _train_or_record(
     try:
         if not (place / _BUNDLE).exists():
             identity = {
-                "task": MODEL,
+                "task": f"shrinkage/{_name_of(training)}",
                 "training": options.model_dump(mode="json"),
                 "through": vintage.date,
                 "data": {name: panel["fingerprint"] for name, panel in panels.items()},
                 "seed": seed,
+                "start": initial_digest(options, vintage.through) if isinstance(options, SpectralTraining) else None,
             }
-            made = train_spectral(
+            made = _train(
                 vintage.returns,
                 vintage.through,
-                options=options,
+                options,
                 seed=seed,
                 details={"vintage": vintage.name, "panels": panels, **made_by},
                 store=CheckpointStore(place, identity=identity),
@@ -641,23 +709,47 @@ def _counted(step: Callable[[], None]) -> Listener:
     return listen
 
 
-def _n_processes(training: SpectralTraining, n_vintages: int, n_jobs: int) -> int:
+def _train(
+    panels: Mapping[str, pd.DataFrame], through: pd.Timestamp | None, options: Training, **how: Any
+) -> TrainedVintage:
+    """Train one vintage of the network that the options belong to."""
+    if isinstance(options, SpectralTraining):
+        return train_spectral(panels, through, options=options, **how)
+    return train_on_tokens(panels, through, options=options, **how)
+
+
+_TRAININGS: dict[str, type[Training]] = {
+    "spectral": SpectralTraining,
+    "attention": AttentionTraining,
+    "dense": DenseTraining,
+}
+
+
+def _name_of(training: Training) -> str:
+    return next(name for name, kind in _TRAININGS.items() if isinstance(training, kind))
+
+
+def _n_windows(training: Training) -> int:
+    return sum(source.n_windows for source in training.sources)
+
+
+def _n_processes(training: Training, n_vintages: int, n_jobs: int) -> int:
     """Vintages at a time: as many as there are processes for and as half of the memory holds."""
     fitting = default_cap("cpu") // max(1, _window_bytes(training))
     return max(1, min(n_jobs, n_vintages, fitting))
 
 
-def _window_bytes(training: SpectralTraining) -> int:
+def _window_bytes(training: Training) -> int:
     """Memory that the windows of a vintage take at their most, about: eigenvectors above all."""
     entries = sum(
-        count * n_assets * min(n_assets, source.max_lookback)
+        count * n_assets * min(n_assets, source.max_lookback) * (2 if source.pairs else 1)
         for source in training.sources
         for n_assets, count in source.counts.items()
     )
     return int(_BYTES_PER_ENTRY * (1.0 + training.validation_share) * entries)
 
 
-def _assets_seen(training: SpectralTraining) -> int:
+def _assets_seen(training: Training) -> int:
     """What time is about proportional to."""
     return sum(count * n_assets for source in training.sources for n_assets, count in source.counts.items())
 
@@ -665,14 +757,14 @@ def _assets_seen(training: SpectralTraining) -> int:
 # ---------------------------------------------------------------------------- records
 
 
-def _times(trained: Sequence[_Trained], budgets: Budgets, logged: Mapping[str, float]) -> list[BudgetRow]:
+def _times(model: str, trained: Sequence[_Trained], budgets: Budgets, logged: Mapping[str, float]) -> list[BudgetRow]:
     """Seconds of every vintage; those of a process that was killed count where they are more."""
     seconds = {
         outcome.vintage.date: outcome.drawing_seconds
         + max(outcome.training_seconds, logged.get(outcome.vintage.date, 0.0))
         for outcome in trained
     }
-    return check_budget(MODEL, seconds, budgets=budgets)
+    return check_budget(model, seconds, budgets=budgets)
 
 
 def _headline(trained: Sequence[_Trained], failed: Sequence[_Failed]) -> str:
@@ -684,10 +776,10 @@ def _headline(trained: Sequence[_Trained], failed: Sequence[_Failed]) -> str:
     )
 
 
-def _trial(outcome: _Trained | _Failed) -> dict[str, Any]:
+def _trial(model: str, outcome: _Trained | _Failed) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "kind": "training",
-        "model": MODEL,
+        "model": model,
         "vintage": outcome.vintage.name,
         "through": outcome.vintage.date,
     }
@@ -704,11 +796,11 @@ def _trial(outcome: _Trained | _Failed) -> dict[str, Any]:
     }
 
 
-def _save(trained: Sequence[_Trained], folder: Path) -> None:
+def _save(model: str, trained: Sequence[_Trained], folder: Path) -> None:
     """Bundles with their cards, and beside them every epoch of every member, one JSON line each."""
     with (folder / "training.jsonl").open("w") as lines:
         for outcome in trained:
-            place = save_bundle(outcome.bundle, folder / "bundles" / MODEL / outcome.vintage.date)
+            place = save_bundle(outcome.bundle, folder / "bundles" / model / outcome.vintage.date)
             (place / _CARD).write_text(model_card(outcome.bundle))
             for member, history in enumerate(outcome.histories):
                 for row in history.to_rows():
@@ -746,7 +838,7 @@ def _content(
         frame = pd.DataFrame(rows, columns=["epoch", "train", "validation"])
         losses[outcome.vintage.name] = frame.groupby("epoch", as_index=False).mean()
     return ReportContent(
-        title="Spectral shrinkage: the weights that ship",
+        title=f"{config.network.capitalize()} shrinkage: the weights that ship",
         subtitle=f"{len(trained)} vintages; preset {config.preset}",
         verdict=list(sentences),
         training=pd.DataFrame(table),

@@ -30,6 +30,8 @@ from pydantic import ValidationError
 from eigenfolio.artifacts import RunRecord, library_versions, load_bundle, load_run
 from eigenfolio.errors import ArtifactError, EigenfolioError
 from eigenfolio.pipeline.compare import compare_covariance
+from eigenfolio.pipeline.hrp_options import HrpOptions
+from eigenfolio.pipeline.hrp_sweep import HrpOutcome, train_hrp
 from eigenfolio.pipeline.judge import Progress
 from eigenfolio.pipeline.models import CHAMPION
 from eigenfolio.pipeline.options import CompareOptions, RunOptions, TrainOptions
@@ -56,14 +58,15 @@ __all__ = [
     "reproductions",
 ]
 
-Settings = CompareOptions | TrainOptions | PretrainOptions
-Done = Outcome | TrainOutcome | PretrainOutcome
+Settings = CompareOptions | TrainOptions | PretrainOptions | HrpOptions
+Done = Outcome | TrainOutcome | PretrainOutcome | HrpOutcome
 
-JOBS: dict[str, tuple[type[CompareOptions] | type[TrainOptions] | type[PretrainOptions], Callable[..., Done]]] = {
+JOBS: dict[str, tuple[type[Settings], Callable[..., Done]]] = {
     "run": (RunOptions, run),
     "compare-covariance": (CompareOptions, compare_covariance),
     "train": (TrainOptions, train),
     "pretrain": (PretrainOptions, pretrain),
+    "train-hrp": (HrpOptions, train_hrp),
 }
 """Options and function of every kind of run that can be repeated."""
 
@@ -679,6 +682,8 @@ def _bundle_folders(folder: Path) -> list[Path]:
 
 def _model_type(record: RunRecord) -> str:
     trained = dict.fromkeys(str(trial["model"]) for trial in record.trials if trial.get("kind") == "training")
+    if len(trained) > 3:  # a sweep: its family says enough
+        trained = dict.fromkeys(name.split("/")[0] for name in trained)
     return ", ".join(trained) or record.kind
 
 
@@ -694,7 +699,9 @@ def _data_options(record: RunRecord) -> Mapping[str, Any]:
 
 
 def _headline(record: RunRecord) -> str:
-    """Of the long-only book: the volatility against the champion's, or the calmest model; else the training loss."""
+    """What was selected, the long-only volatility against the champion's, the calmest model, or the training loss."""
+    if selection := record.metrics.get("selection"):
+        return f"selected {selection['winner']}" if selection["winner"] else "nothing was selected"
     compared = [row for row in record.metrics.get("comparison", []) if row["book"].startswith("long-only")]
     against = next(
         (row for row in compared if row["rival"] == CHAMPION and not row["reference_picked_afterwards"]), None

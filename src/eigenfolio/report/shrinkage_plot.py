@@ -40,6 +40,7 @@ from eigenfolio.report.figures import (
     _words,
 )
 from eigenfolio.report.page import read_resource, script_json, write_page
+from eigenfolio.report.shrinkage_heads import draw_heads, head_panels, head_words
 
 __all__ = ["plot_shrinkage"]
 
@@ -59,8 +60,9 @@ def plot_shrinkage(model: Any, *, X: ArrayLike | None = None, path: str | os.Pat
     ----------
     model : NeuralShrinkage
         Fitted. Any estimator will do that has `block_shrinkage_` (eigenvalues before and after) or `target_weights_`
-        with `shrinkage_`; `volatility_`, `volatility_blend_`, `diagnostics_`, `trained_through_` and `in_sample_` are
-        shown where they are there.
+        with `shrinkage_`; `volatility_`, `volatility_blend_`, `diagnostics_`, `trained_through_`, `in_sample_`, and
+        what weights with heads say of themselves (`shrinkage_interval_`, `regime_probabilities_`, `target_confidence_`,
+        `expected_error_`, `out_of_range_`) are shown where they are there.
     X : array-like of shape (n_observations, n_assets), optional
         The returns it was fitted on. With them its volatilities are drawn against those of the sample, over the last
         `lookback` rows; an estimator does not keep them.
@@ -70,8 +72,9 @@ def plot_shrinkage(model: Any, *, X: ArrayLike | None = None, path: str | os.Pat
     Returns
     -------
     plotly.graph_objects.Figure
-        Spectrum and ratio (spectral network), intensity and target weights as bars (dense network), and volatilities
-        if X is given; its title says intensity, the date the weights have seen, and how many inputs were out of range.
+        Spectrum and ratio (spectral network), intensity and target weights as bars (dense network), intervals and
+        probabilities of the heads, inputs out of range, and volatilities if X is given; its title says intensity, the
+        date the weights have seen, and how many inputs were out of range.
 
     Raises
     ------
@@ -86,7 +89,7 @@ def plot_shrinkage(model: Any, *, X: ArrayLike | None = None, path: str | os.Pat
     >>> from eigenfolio import NeuralShrinkage
     >>> X = load_sp500_dataset().pct_change().iloc[1:]
     >>> figure = plot_shrinkage(NeuralShrinkage().fit(X), X=X)
-    >>> [trace.name for trace in figure.data if not trace.name.startswith("linear")]
+    >>> [trace.name for trace in figure.data if trace.name in ("before", "after", "after / before", "volatility")]
     ['before', 'after', 'after / before', 'volatility']
     """
     name = type(model).__name__
@@ -103,6 +106,7 @@ def plot_shrinkage(model: Any, *, X: ArrayLike | None = None, path: str | os.Pat
         panels["ratio"] = "After / before", _PANEL_HEIGHTS["ratio"]
     for title, shares in bars.items():
         panels[title] = title, _BAR_HEIGHT * len(shares) + 14
+    panels |= head_panels(model)
     if volatilities is not None:
         panels["volatility"] = "Volatility per period, sample and shrunk", _PANEL_HEIGHTS["volatility"]
     places = {panel: row for row, panel in enumerate(panels, 1)}
@@ -123,6 +127,7 @@ def plot_shrinkage(model: Any, *, X: ArrayLike | None = None, path: str | os.Pat
         _draw_ratio(figure, spectrum, _number(model, "shrinkage_"), row=places["ratio"])
     for title, shares in bars.items():
         _draw_bars(figure, shares, row=places[title])
+    draw_heads(figure, model, places)
     if volatilities is not None:
         _draw_volatilities(figure, model, *volatilities, row=places["volatility"])
     if path is not None:
@@ -260,6 +265,7 @@ def _lines(model: Any, spectrum: _SpectrumSeen | None) -> list[tuple[str, str]]:
     outside = diagnostics.get("out_of_range")
     second = [dated] + ([] if outside is None else [f"{_share(float(outside))} out of range"])
     lines.append((" \u00b7 ".join(second), FAINT_INK))
+    lines.append((head_words(model), FAINT_INK))
     if getattr(model, "in_sample_", None):
         lines.append(("the weights have seen rows after the last of these: no evidence of anything", ROUGHER))
     return [(escape(text), colour) for text, colour in lines if text]
