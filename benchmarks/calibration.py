@@ -125,7 +125,7 @@ def print_years(table: pd.DataFrame, vix: pd.Series) -> None:
 def print_cells(table: pd.DataFrame) -> None:
     """Ratios in calm and turbulent years of every model, and QLIKE against skfolio's best, per cell."""
     for name, part in table.groupby("cell", sort=False):
-        means = part.pivot_table(index="model", columns="turbulent", values="ratio", sort=False)[[False, True]]
+        means = part.pivot_table(index="model", columns="turbulent", values="ratio").sort_index(axis=1)
         losses = part.groupby("model", sort=False)[["equal", "inverse", "likelihood"]].mean()
         rows = means.rename(columns={False: "calm", True: "turbulent"}).map(marked).join(losses.round(3))
         print(f"\n{name}: {part['date'].nunique()} dates\n{rows.to_string()}")
