@@ -3,6 +3,16 @@
     python benchmarks/gat.py --speed                 # 5 graphs x 12 dates x 100 assets, default network
     python benchmarks/gat.py --planted 5             # seeds: share of the oracle's net Sharpe ratio
     python benchmarks/gat.py --null 20               # seeds: excess Sharpe ratio over equal weights, 99 % interval
+    python benchmarks/gat.py --join ../shared/data us.parquet   # the panel that a sweep on real data reads
+
+Real data: stocks that are listed still and stocks that are gone, as one panel of prices; then, with the universe drawn
+by name among all that are covered on a date,
+
+    eigenfolio train gat gat.yaml --data us.parquet
+
+    # gat.yaml: 100 names, three seeds; 400 names with one seed likewise
+    universe: {max_assets: 100, min_assets: 50}
+    training: {max_weight: 0.05}
 
 Speed: the twelve graphs of a sweep train the default network of 198,177 parameters (up to 30 epochs, one path of twelve
 months as a sample, early stopping on the last four), once for each graph method; one BLAS thread, one process per
@@ -18,6 +28,7 @@ from __future__ import annotations
 import argparse
 import resource
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -190,6 +201,14 @@ def null(n_seeds: int, n_jobs: int) -> None:
     )
 
 
+def join(folder: Path, out: Path) -> None:
+    """Write both panels of stocks as one; a ticker that both have is told apart by a suffix."""
+    listed, gone = (pd.read_parquet(folder / f"us_{name}_adj_close.parquet") for name in ("equity", "gone_by_2024"))
+    gone = gone.rename(columns={name: f"{name}.gone" for name in gone.columns.intersection(listed.columns)})
+    listed.join(gone).to_parquet(out)
+    print(f"{listed.shape[1]} + {gone.shape[1]} stocks in {out}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--speed", action="store_true")
@@ -198,7 +217,10 @@ def main() -> None:
     parser.add_argument("--assets", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--join", nargs=2, type=Path, metavar=("FOLDER", "OUT"))
     told = parser.parse_args()
+    if told.join:
+        join(*told.join)
     if told.speed:
         speed(told.jobs, told.assets, told.epochs)
     if told.planted:

@@ -4,7 +4,15 @@ A message names the thing, what it must be, what arrived, and the way out. The f
 `ValueError`s as well, because scikit-learn's checks ask for it.
 """
 
-__all__ = ["ArtifactError", "DataError", "EigenfolioError", "LookaheadError", "LookaheadWarning", "ParameterError", "RangeWarning"]
+__all__ = [
+    "ArtifactError",
+    "DataError",
+    "EigenfolioError",
+    "LookaheadError",
+    "LookaheadWarning",
+    "ParameterError",
+    "RangeWarning",
+]
 
 
 class EigenfolioError(Exception):

@@ -12,6 +12,7 @@ from random_gat import random_gat_bundle
 from skfolio.model_selection import WalkForward, cross_val_predict
 from skfolio.moments import GerberCovariance
 from sklearn.base import clone
+from sklearn.utils.estimator_checks import check_estimator
 
 from eigenfolio.artifacts import BundleSeries, load_bundle, save_bundle
 from eigenfolio.errors import ArtifactError, DataError, LookaheadError, ParameterError
@@ -63,6 +64,14 @@ def test_the_covariance_estimator_makes_the_graph():
         assert not np.array_equal(other.graph_.edge_attributes, plain.graph_.edge_attributes)
     with pytest.raises(ParameterError, match="covariance_estimator"):
         GraphAttentionPortfolio(bundle, covariance_estimator=GraphEnsemble()).fit(X)
+
+
+def test_weights_of_another_covariance_must_be_told_which():
+    bundle = random_gat_bundle(covariance="NeuralShrinkage")
+    with pytest.raises(ParameterError, match="trained on graphs of NeuralShrinkage"):
+        GraphAttentionPortfolio(bundle).fit(X)
+    estimator = NeuralShrinkage(None, lookback=100)
+    assert GraphAttentionPortfolio(bundle, covariance_estimator=estimator).fit(X).weights_.sum() == pytest.approx(1.0)
 
 
 def test_limits_hold_whatever_the_network_says():
@@ -184,3 +193,10 @@ def test_a_clone_shares_the_bundle():
 def test_importing_it_loads_no_torch():
     told = "import sys, eigenfolio.learned; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", told]).returncode == 0
+
+
+@pytest.mark.parametrize("model", [GraphAttentionPortfolio(), GraphEnsemble([("mst", GraphAttentionPortfolio())])])
+def test_scikit_learns_checks_find_only_what_skfolio_causes(model):
+    caused = {"check_fit_score_takes_y", "check_methods_sample_order_invariance", "check_fit2d_predict1d"}
+    checks = check_estimator(model, on_fail=None, on_skip=None)
+    assert {check["check_name"] for check in checks if check["status"] == "failed"} <= caused

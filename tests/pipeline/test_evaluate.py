@@ -41,7 +41,14 @@ def test_every_table_reaches_the_terminal_the_folder_and_json(folder, monkeypatc
     status, shown, errors = call(monkeypatch, capsys, "evaluate", *common, "--out", folder / "out")
     assert (status, errors) == (0, "")
     assert f"reference: {REFERENCE}" in shown
-    for words in ("Holm", "detectable", "deflated", "cannot be told from the calmest", "mahalanobis_ratio", "net of costs"):
+    for words in (
+        "Holm",
+        "detectable",
+        "deflated",
+        "cannot be told from the calmest",
+        "mahalanobis_ratio",
+        "net of costs",
+    ):
         assert words in shown
     told = json.loads((folder / "out" / "evaluation.json").read_text())
     assert {path.stem for path in (folder / "out").glob("*.csv")} == set(TABLES)

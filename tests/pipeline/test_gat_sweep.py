@@ -149,6 +149,13 @@ def test_a_sweep_that_was_stopped_goes_on_to_the_same_bits(done, path, tmp_path,
     assert {place.name for place in tmp_path.iterdir()} == {again.folder.name, "latest"}
 
 
+@pytest.mark.slow
+def test_two_workers_give_the_same_bits_as_one(done, path, tmp_path):
+    again = train_gat_sweep(options(path), context(tmp_path, n_jobs=2), progress=silent)
+    first, second = (pd.read_parquet(run.folder / "returns.parquet") for run in (done, again))
+    assert_array_equal(first.to_numpy(), second.to_numpy())
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -161,6 +168,27 @@ def test_a_sweep_that_was_stopped_goes_on_to_the_same_bits(done, path, tmp_path,
 def test_options_that_cannot_be_meant_are_refused(path, changes, told):
     with pytest.raises(ValidationError, match=told):
         options(path, **changes)
+
+
+def test_graphs_of_a_learned_covariance_are_told_by_their_bundles(path, tmp_path):
+    loop = {**SETTINGS["training"], "loop": {"max_epochs": 1, "batch_size": 2}}
+    config = options(path, graphs=["mst"], n_seeds=1, covariance="neural_shrinkage", training=loop)
+    outcome = train_gat_sweep(config, context(tmp_path), progress=silent)
+    [bundle, *_] = load_series(outcome.folder / "bundles" / "gat" / "mst")
+    assert bundle.options["covariance"] == "NeuralShrinkage"
+    assert outcome.ranking.more_than_noise is None
+
+
+def test_keys_that_are_given_stand_over_the_defaults_of_this_job():
+    config = GatOptions.model_validate({"training": {"loop": {"max_epochs": 7}}, "universe": {"max_assets": 50}})
+    assert (config.training.loop.max_epochs, config.training.loop.patience, config.training.loop.batch_size) == (
+        7,
+        15,
+        4,
+    )
+    assert config.training.loop.schedule.name == "cosine"
+    assert config.universe.min_assets == 16
+    assert GatOptions.model_validate(config.model_dump(mode="json")) == config
 
 
 def test_too_few_assets_or_decisions_are_an_error(path):

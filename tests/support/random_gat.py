@@ -11,7 +11,7 @@ from eigenfolio.training.loop import History
 SIZES = GatTraining(widths=(8, 4), n_heads=2, readout=8)
 
 
-def random_gat_bundle(*, through="2014-12-31", graph="mst", seed=0, n_members=1, **options):
+def random_gat_bundle(*, through="2014-12-31", graph="mst", seed=0, n_members=1, covariance="LedoitWolf", **options):
     """Members whose last layer is drawn too, so that books differ from equal weights."""
     training = SIZES.model_copy(update=options)
     members = []
@@ -20,4 +20,6 @@ def random_gat_bundle(*, through="2014-12-31", graph="mst", seed=0, n_members=1,
         network = GraphAttention(**training.sizes).eval()
         torch.nn.init.normal_(network.readout[-1].weight, std=2.0)
         members.append(TrainedGat(network, History((), 0, 0, 0, (), "patience"), np.nan, 0.0))
-    return gat_bundle(members, graph=graph, options=training, trained_through=pd.Timestamp(through))
+    return gat_bundle(
+        members, graph=graph, options=training, trained_through=pd.Timestamp(through), covariance=covariance
+    )

@@ -196,6 +196,23 @@ def test_holding_ends_with_the_last_row_that_may_be_looked_at():
         make_period(returns, decision, everyone, graph="mst", last_row=61)
 
 
+def test_a_period_knows_nothing_of_later_rows():
+    returns = pd.DataFrame(
+        0.01 * np.random.default_rng(1).standard_normal((90, 6)), index=pd.bdate_range("2020-01-01", periods=90)
+    )
+    everyone, decision = np.ones(6, dtype=bool), Decision(60, returns.index[60], 62, 70)
+    after_decision, after_holding = returns.copy(), returns.copy()
+    after_decision.iloc[61:] *= -3.0
+    after_holding.iloc[70:] *= -3.0
+    plain, seen, held = (
+        make_period(table, decision, everyone, graph="knn_k5") for table in (returns, after_decision, after_holding)
+    )
+    assert_array_equal(plain.features, seen.features)
+    assert_array_equal(plain.graph.edge_attributes, seen.graph.edge_attributes)
+    assert_array_equal(plain.growth, held.growth)
+    assert not np.array_equal(plain.growth, seen.growth)
+
+
 def test_an_overfitted_block_earns_more_than_equal_weights():
     periods = monthly_periods(14)
     options = small_run(max_epochs=40, patience=40)

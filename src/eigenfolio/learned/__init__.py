@@ -1,6 +1,7 @@
 """Estimators that use a bundle: skfolio estimators on the outside, trained weights within.
 
-Returns and bundles enter, covariances leave; nothing here trains, and nothing here needs torch.
+Returns and bundles enter, covariances and weights leave; nothing here trains. Only graph attention needs torch, when it
+is asked for weights.
 """
 
 from eigenfolio.learned.graph_attention import GraphAttentionPortfolio, GraphEnsemble

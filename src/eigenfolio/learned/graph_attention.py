@@ -24,7 +24,7 @@ from sklearn.utils import Tags
 from eigenfolio.artifacts import Bundle, BundleSeries
 from eigenfolio.constraints import Constraints
 from eigenfolio.errors import ArtifactError, DataError, LookaheadError, ParameterError
-from eigenfolio.learned.asset_graphs import graph_name, graph_view
+from eigenfolio.learned.asset_graphs import default_covariance, graph_name, graph_view
 from eigenfolio.learned.node_features import NODE_FEATURES
 from eigenfolio.learned.stored_series import stored_series
 from eigenfolio.models.window import active_assets, check_returns
@@ -62,7 +62,7 @@ class GraphAttentionPortfolio(_Portfolio):
         holds known strengths in [-1, 1] by asset name, symmetric, and goes with a bundle trained on a given graph.
     covariance_estimator : skfolio.moments.BaseCovariance, optional
         Whose correlation the graph is made of; cloned and fitted on the active assets. Ledoit-Wolf shrinkage of the
-        last 252 rows unless given.
+        last 252 rows unless given, which is an error for weights that were trained on another one.
     max_weight : float in (0, 1], optional
         Cap of each asset; that of the training unless given (1 without a bundle).
     max_turnover : float in (0, 1], optional
@@ -235,7 +235,17 @@ class GraphAttentionPortfolio(_Portfolio):
         asked = trained if self.graph is None else self.graph
         if graph_name(asked) != trained:
             raise ArtifactError(f"graph={graph_name(asked)!r}, but these weights were trained on graph {trained!r}")
+        self._check_covariance(str(bundle.options["covariance"]), trained)
         return asked
+
+    def _check_covariance(self, trained: str, method: str) -> None:
+        """A covariance that is not given must be the one that the weights were trained on."""
+        usual = type(default_covariance()).__name__
+        if self.covariance_estimator is None and method != "given" and trained != usual:
+            raise ParameterError(
+                f"these weights were trained on graphs of {trained}; give covariance_estimator={trained}(...), or say "
+                f"covariance_estimator={usual}(...) if another graph is meant"
+            )
 
     def _constraints(self, bundle: Bundle | None) -> Constraints:
         """Those of the training, where they are not given."""

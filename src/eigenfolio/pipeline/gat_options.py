@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -28,6 +28,9 @@ from eigenfolio.training.budgets import Budgets
 from eigenfolio.training.gat import GatTraining
 
 __all__ = ["GatFold", "GatOptions", "GatPlan", "plan_gat"]
+
+
+_LEAST_ASSETS = 16  # what 15 neighbours need
 
 
 class GatOptions(BaseModel):
@@ -65,10 +68,15 @@ class GatOptions(BaseModel):
     )
     covariance: Literal["ledoit_wolf", "neural_shrinkage"] = "ledoit_wolf"
     data: DataOptions = DataOptions()
-    universe: CoverageRule = CoverageRule(min_assets=16)
+    universe: CoverageRule = CoverageRule(min_assets=_LEAST_ASSETS)
     training: GatTraining = GatTraining()
     evaluation: SweepEvaluation = SweepEvaluation()
     budgets: Budgets = Budgets()
+
+    @field_validator("universe", mode="before")
+    @classmethod
+    def _over_its_defaults(cls, universe: Any) -> Any:
+        return {"min_assets": _LEAST_ASSETS, **universe} if isinstance(universe, dict) else universe
 
     @field_validator("graphs")
     @classmethod

@@ -173,7 +173,8 @@ def rank_methods(
             for method in sharpes
         }
     ).T
-    table["loss_rank"] = table["loss_mean"].rank(method="min")
+    ranks = table["loss_mean"].rank(method="min").astype(int)
+    table = table.assign(n_seeds=table["n_seeds"].astype(int), loss_rank=ranks)
     table = table.sort_values(["sharpe_mean"], ascending=False, kind="stable")
     several = len(table) > 1
     f_ratio, p_value = None, None

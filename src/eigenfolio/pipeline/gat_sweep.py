@@ -236,8 +236,15 @@ def _train(
 def _member_bundle(
     config: GatOptions, trained: TrainedGat, graph: str, fold: GatFold, seed: int, fingerprint: str
 ) -> Bundle:
-    details = {"data_fingerprint": fingerprint, "covariance": config.covariance, "seeds": [seed]}
-    return gat_bundle([trained], graph=graph, options=config.training, trained_through=fold.through, details=details)
+    details = {"data_fingerprint": fingerprint, "seeds": [seed]}
+    return gat_bundle(
+        [trained],
+        graph=graph,
+        options=config.training,
+        trained_through=fold.through,
+        covariance=type(config.covariance_estimator()).__name__,
+        details=details,
+    )
 
 
 def _member_log(trained: TrainedGat, seed: int) -> dict[str, Any]:

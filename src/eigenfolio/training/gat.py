@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from eigenfolio.artifacts import Bundle
@@ -29,6 +29,7 @@ from eigenfolio.models.networks.gat import GraphAttention
 from eigenfolio.training.graph_batches import GraphBatch, GraphBlocks, Period
 from eigenfolio.training.loop import History, LoopOptions, Loss, fit
 from eigenfolio.training.portfolio_losses import PORTFOLIO_LOSSES, PortfolioLoss, drifted_weights, net_path
+from eigenfolio.training.schedules import Cosine
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +40,9 @@ __all__ = ["COLLAPSE", "GatTraining", "TrainedGat", "gat_bundle", "path_loss", "
 
 COLLAPSE = 0.01
 """Mean distance to equal weights (half the sum of absolute differences) below which a network has said nothing."""
+
+
+_LOOP = LoopOptions(max_epochs=100, patience=15, batch_size=4, learning_rate=2e-3, schedule=Cosine())
 
 
 class GatTraining(BaseModel):
@@ -68,6 +72,8 @@ class GatTraining(BaseModel):
     stride : int
         Periods between the starts of two samples.
     loop : LoopOptions
+        The rate falls from its peak along half a cosine: one that first rose over more epochs than `patience` would
+        stop before it got there.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,7 +89,13 @@ class GatTraining(BaseModel):
     max_positions: int | None = Field(default=None, ge=1)
     block: int = Field(default=12, ge=1)
     stride: int = Field(default=3, ge=1)
-    loop: LoopOptions = LoopOptions(max_epochs=100, patience=15, batch_size=4, learning_rate=2e-3)
+    loop: LoopOptions = _LOOP
+
+    @field_validator("loop", mode="before")
+    @classmethod
+    def _over_its_defaults(cls, loop: Any) -> Any:
+        """Keys that are given stand over the defaults of this training, not over those of the loop."""
+        return {**dict(_LOOP), **loop} if isinstance(loop, dict) else loop
 
     @property
     def constraints(self) -> Constraints:
@@ -202,7 +214,8 @@ def train_gat(
     taught = GraphBlocks(training, n_periods=options.block, stride=options.stride)
     stopping = GraphBlocks(validation, n_periods=options.block, stride=options.stride)
     began = time.perf_counter()
-    state = torch.get_rng_state()
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    torch.set_num_threads(1)  # sums in one order: the same bits for any number of workers
     try:
         torch.manual_seed(seed)
         network = GraphAttention(**options.sizes)
@@ -216,9 +229,10 @@ def train_gat(
             store=store,
             on_epoch=on_epoch,
         )
+        distance = _distance_to_equal(network, stopping, options.constraints)
     finally:
         torch.set_rng_state(state)
-    distance = _distance_to_equal(network, stopping, options.constraints)
+        torch.set_num_threads(threads)
     if distance < COLLAPSE:
         told = f"equal weights: the books are {distance:.2g} from 1/n on average, so the network says nothing"
         history = replace(history, alarms=(*history.alarms, told))
@@ -241,6 +255,7 @@ def gat_bundle(
     graph: str,
     options: GatTraining,
     trained_through: pd.Timestamp,
+    covariance: str = "LedoitWolf",
     details: dict[str, Any] | None = None,
 ) -> Bundle:
     """Networks of one graph method, one per seed, as a bundle.
@@ -253,6 +268,8 @@ def gat_bundle(
     options : GatTraining
     trained_through : Timestamp
         Last row that training or validation has seen.
+    covariance : str
+        Class of the covariance estimator that the graphs were made of; by default that of `GraphAttentionPortfolio`.
     details : dict, optional
         Anything else worth keeping, JSON-able.
 
@@ -271,7 +288,7 @@ def gat_bundle(
     return Bundle(
         family=FAMILY,
         network=graph,
-        options={"graph": graph, "sizes": options.sizes, "constraints": limits},
+        options={"graph": graph, "covariance": covariance, "sizes": options.sizes, "constraints": limits},
         feature_names=NODE_FEATURES,
         tensors=tensors,
         trained_through=trained_through,

@@ -259,6 +259,17 @@ def score_assets(
             network.load_state_dict(state)
         except RuntimeError as error:
             raise ArtifactError(f"these are not the weights of a graph-attention network of sizes {sizes}") from error
-        with torch.no_grad():
-            scores.append(network(*inputs).double().numpy())
+        scores.append(_scored(network, inputs))
     return np.stack(scores)
+
+
+def _scored(network: GraphAttention, inputs: tuple[Tensor, Tensor, Tensor]) -> FloatArray:
+    """Scores on one thread, so that they are the same bits wherever they are asked for."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.no_grad():
+            scores: FloatArray = network(*inputs).double().numpy()
+        return scores
+    finally:
+        torch.set_num_threads(threads)
