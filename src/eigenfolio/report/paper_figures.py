@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["figure_names", "require_matplotlib", "write_figures"]
 
 _WIDTH = 16.0 / 2.54  # inches
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "font.size": 8.0,
     "axes.titlesize": 8.5,
     "axes.titlelocation": "left",
