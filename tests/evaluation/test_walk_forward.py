@@ -1,5 +1,6 @@
 """The walk-forward loop against hand-worked numbers, a naive ledger and skfolio's engine."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from eigenfolio.constraints import LONG_ONLY, UNCONSTRAINED, Constraints
 from eigenfolio.data import Decision, plan_decisions
-from eigenfolio.errors import DataError, ParameterError
+from eigenfolio.errors import DataError, ParameterError, RangeWarning
 from eigenfolio.evaluation import walk_forward
 from eigenfolio.models import minimum_variance_weights
 
@@ -352,3 +353,20 @@ def test_panels_that_cannot_be_used_are_refused():
         evaluate(returns, eligible.astype(float))
     with pytest.raises(DataError, match="no asset is eligible on 2019-02-26"):
         evaluate(returns, eligible & (np.arange(2) == 0)[:, None])
+
+
+class Unsure(BaseCovariance):
+    """Says that its inputs lie beyond what it has seen, and how far."""
+
+    def fit(self, X, y=None):
+        warnings.warn("beyond", RangeWarning, stacklevel=2)
+        self.covariance_ = np.cov(np.asarray(X).T)
+        self.diagnostics_ = {"out_of_range": 0.5}
+        return self
+
+
+def test_a_warning_about_the_range_is_a_number_of_every_date_and_no_failure():
+    returns = make_returns()
+    found = walk_forward({"unsure": Unsure()}, returns, decisions_at(returns, [100, 150]), books={"open": UNCONSTRAINED})
+    assert not found.failures
+    assert (found.diagnostics["unsure"]["out_of_range"] == 0.5).all()

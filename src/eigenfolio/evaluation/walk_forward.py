@@ -23,6 +23,7 @@ still plans the dates. What they cannot do, each shown there by a test:
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -37,7 +38,7 @@ from sklearn.base import clone
 
 from eigenfolio.constraints import Constraints
 from eigenfolio.costs import hold, proportional_cost, turnover
-from eigenfolio.errors import DataError, ParameterError
+from eigenfolio.errors import DataError, ParameterError, RangeWarning
 from eigenfolio.models import minimum_variance_weights
 from eigenfolio.parallel import run_tasks
 
@@ -280,7 +281,9 @@ def _decide(
         model_books = [OWN_BOOK] if is_portfolio else list(books)
         X = pd.DataFrame(past, index=index[: len(past)], columns=names[seen], copy=False)  # labels of its own
         try:
-            fitted = clone(model).fit(X)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RangeWarning)  # its number is among the diagnostics of every date
+                fitted = clone(model).fit(X)
             scalars = _scalars(fitted)
         except Exception as error:  # a failed fold is a recorded result
             outcome.errors.update({(name, book): _words(error) for book in model_books})
