@@ -367,6 +367,8 @@ class Unsure(BaseCovariance):
 
 def test_a_warning_about_the_range_is_a_number_of_every_date_and_no_failure():
     returns = make_returns()
-    found = walk_forward({"unsure": Unsure()}, returns, decisions_at(returns, [100, 150]), books={"open": UNCONSTRAINED})
+    found = walk_forward(
+        {"unsure": Unsure()}, returns, decisions_at(returns, [100, 150]), books={"open": UNCONSTRAINED}
+    )
     assert not found.failures
     assert (found.diagnostics["unsure"]["out_of_range"] == 0.5).all()
