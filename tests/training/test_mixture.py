@@ -175,8 +175,14 @@ def test_late_listings_hide_first_rows_of_some_and_never_the_last():
     assert min(shares) < 0.3 < 0.5 < max(shares)
 
 
+@pytest.fixture
+def constant_level(monkeypatch):
+    """Populations whose level of volatility stays."""
+    monkeypatch.setattr(mixture, "_wandering_level", lambda n_rows, rng: np.ones(n_rows))
+
+
 @pytest.mark.parametrize("seed", range(8))
-def test_the_horizon_of_a_population_is_a_root_of_its_covariance(seed):
+def test_the_horizon_of_a_population_is_a_root_of_its_covariance(seed, constant_level):
     source = WindowSource(name="p", counts={6: 1}, change="population", min_lookback=30_000, max_lookback=30_001)
     returns, root = mixture._population(source, 6, np.random.default_rng(seed))
     truth = root.T @ root / len(root)
@@ -184,9 +190,16 @@ def test_the_horizon_of_a_population_is_a_root_of_its_covariance(seed):
     assert np.linalg.eigvalsh(truth)[0] > 0
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_wandering_level_leaves_the_correlations_of_a_population(seed):
+    source = WindowSource(name="p", counts={6: 1}, change="population", min_lookback=30_000, max_lookback=30_001)
+    returns, root = mixture._population(source, 6, np.random.default_rng(seed))
+    estimate, truth = np.cov(returns.T), root.T @ root / len(root)
+    assert relative_error(estimate * np.trace(truth) / np.trace(estimate), truth) < 0.08
+
+
 def relative_error(estimate: np.ndarray, truth: np.ndarray) -> float:
-    """Largest difference in units of the volatilities, a common level apart."""
-    estimate = estimate * np.trace(truth) / np.trace(estimate)
+    """Largest difference in units of the volatilities."""
     sigma = np.sqrt(np.diag(truth))
     return float(np.abs((estimate - truth) / np.outer(sigma, sigma)).max())
 
@@ -273,7 +286,7 @@ def test_later_rows_are_kept_beside_the_horizon_on_request():
     assert draw()[0].later is None
 
 
-def test_later_rows_of_a_population_have_its_covariance_and_change_nothing_else():
+def test_later_rows_of_a_population_have_its_covariance_and_change_nothing_else(constant_level):
     source = WindowSource(name="p", counts={4: 6}, change="population", max_lookback=70)
     plain = draw_mixture({}, [source], through=None, seed=0)
     longer = draw_mixture({}, [source], through=None, seed=0, n_later=20_000)

@@ -94,7 +94,7 @@ def guarded(window: SpectralWindow, answer: SpectralAnswer, *, out_of_range: flo
     """
     outside = _rise(out_of_range, _OUTSIDE)
     if outside > 0.0:
-        answer = _toward(answer, outside, answer.shares * 0.0 + 1.0 / len(answer.shares), np.zeros(1))
+        answer = _toward(answer, outside, np.full_like(answer.shares, 1.0 / len(answer.shares)), np.zeros(1))
         answer = replace(answer, log_scale=(1.0 - outside) * answer.log_scale)
     strengths = _relations(window.spectra[0], window.log_damped_volatility)
     relation = max(strengths.values(), default=0.0)
