@@ -264,7 +264,8 @@ def test_the_matrix_of_rows_leads_to_the_eigenvectors_of_the_matrix_of_assets(n_
     z = rng.standard_normal((30, 50))
     z -= n_lost * z.mean(axis=0)
     z /= np.linalg.norm(z, axis=0)
-    values, rows = spectra._eigen(z, np.zeros(50, dtype=bool), np.ones(50), n_lost=n_lost)
+    values, rows, sums = spectra._eigen(z, np.zeros(50, dtype=bool), np.ones(50), n_lost=n_lost)
+    assert_allclose(sums, (z.T @ z).sum(axis=0), atol=1e-12)
     expected, vectors = np.linalg.eigh(z.T @ z)
     assert len(values) == 30 - n_lost
     assert_allclose(values, expected[::-1][: len(values)], rtol=1e-10)
@@ -279,7 +280,8 @@ def test_assets_that_do_not_move_stand_alone_with_eigenvalue_one_whichever_way_i
         still[[3, 40]] = True
         z[:, still] = 0.0
         z[:, ~still] /= np.linalg.norm(z[:, ~still], axis=0)
-        values, rows = spectra._eigen(z, still, np.ones(50), n_lost=0)
+        values, rows, sums = spectra._eigen(z, still, np.ones(50), n_lost=0)
+        assert_allclose(sums, (z.T @ z).sum(axis=0), atol=1e-12)
         assert np.all(np.diff(values) <= 0)
         assert_allclose(rows @ rows.T, np.eye(len(values)), atol=1e-12)
         full = z.T @ z + np.diag(still.astype(float))

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from eigenfolio.learned.spectra import ASSET_FEATURES, VOLATILITY_SHARE, SpectralWindow, Spectrum
 from eigenfolio.learned.spectral import SpectralAnswer
+from eigenfolio.learned.spectral_kernels import median
 
 __all__ = ["Guard", "guarded"]
 
@@ -121,10 +122,10 @@ def _relations(spectrum: Spectrum, log_volatility: FloatArray) -> dict[int, floa
     """Assets in near-exact relations that minimum variance would use, with the strength of the guard."""
     size = np.log(spectrum.tilt)
     logs = spectrum.assets[:, _RESIDUAL] - 2.0 * size
-    median = float(np.median(logs))
-    spread = 1.4826 * float(np.median(np.abs(logs - median))) + _SMALLEST_SPREAD
+    middle = float(median(logs))
+    spread = 1.4826 * float(median(np.abs(logs - middle))) + _SMALLEST_SPREAD
     lowest = np.argsort(logs, kind="stable")[:_MOST_CANDIDATES]
-    candidates = lowest[logs[lowest] < median - _OUTLYING[0] * spread]
+    candidates = lowest[logs[lowest] < middle - max(_OUTLYING[0] * spread, _EXACT[0])]  # others have strength 0
     if len(candidates) == 0:
         return {}
     matrix = _SteadyMatrix(spectrum)
@@ -139,9 +140,11 @@ def _relations(spectrum: Spectrum, log_volatility: FloatArray) -> dict[int, floa
         own = precision[0, 0]
         if len(group) > 1:
             own = own - precision[0, 1:] @ np.linalg.solve(precision[1:, 1:], precision[1:, 0])
-        below = median + float(np.log(max(own, 1e-300))) + 2.0 * float(size[i])
-        wanted = float(u[group] @ np.linalg.solve(precision, u[group])) / float(b @ u)
-        found[i] = _rise(below / spread, _OUTLYING) * _rise(below, _EXACT) * _rise(wanted, _WANTED)
+        below = middle + float(np.log(max(own, 1e-300))) + 2.0 * float(size[i])
+        exact = _rise(below / spread, _OUTLYING) * _rise(below, _EXACT)
+        if exact > 0.0:
+            wanted = float(u[group] @ np.linalg.solve(precision, u[group])) / float(b @ u)
+            found[i] = exact * _rise(wanted, _WANTED)
     return found
 
 

@@ -39,7 +39,8 @@ from eigenfolio.learned.spectra import (
     TOKEN_FEATURES,
     SpectralWindow,
 )
-from eigenfolio.learned.spectral import FEATURE_BOUND, FactorCovariance, SpectralAnswer, shrunk_spectrum
+from eigenfolio.learned.spectral import FEATURE_BOUND, FactorCovariance, SpectralAnswer, intensities, shrunk_spectrum
+from eigenfolio.learned.spectral_kernels import extremes
 
 __all__ = [
     "HEAD_ATTRIBUTES",
@@ -114,7 +115,12 @@ def linear(weights: FloatArray, x: FloatArray) -> FloatArray:
 
 
 def head_inputs(
-    window: SpectralWindow, answer: SpectralAnswer, members: Sequence[SpectralAnswer], *, intensity: float | None = None
+    window: SpectralWindow,
+    answer: SpectralAnswer,
+    members: Sequence[SpectralAnswer],
+    *,
+    intensity: float | None = None,
+    member_intensities: FloatArray | None = None,
 ) -> FloatArray:
     """`HEAD_INPUTS` of a window and of what was said of it, raw, (n_inputs,).
 
@@ -127,12 +133,14 @@ def head_inputs(
         Of its members.
     intensity : float, optional
         Of the answer, if it is known already.
+    member_intensities : ndarray of shape (n_members,), optional
+        Of the members, if they are known already.
     """
     own = shrunk_spectrum(window, answer)[0] if intensity is None else intensity
     said = answer.volatility_change
     numbers = [
         float(_logit(own)),
-        np.sqrt(_member_variance(window, members)),
+        np.sqrt(_member_variance(window, members, member_intensities)),
         answer.shares[1],
         answer.log_scale,
         said.mean(),
@@ -193,28 +201,53 @@ def input_range(bundle: Bundle, window: SpectralWindow) -> InputRange:
     outside: dict[str, float] = {}
     share, n_inputs = 0.0, 0
     for kind, names in _INPUTS.items():
-        centers, scales = bundle.tensors[f"{kind}_center"], bundle.tensors[f"{kind}_scale"]
-        if kind == "summary":
-            tables = [(window.summary[None], centers, scales)]
-        else:
-            values = (getattr(spectrum, _FIELDS[kind]) for spectrum in window.spectra)
-            tables = [(np.atleast_2d(v), centers[b], scales[b]) for b, v in enumerate(values)]
+        tables = [window.summary[None]] if kind == "summary" else [getattr(s, _FIELDS[kind]) for s in window.spectra]
         found = np.zeros(len(names))
-        for table, center, scale in tables:
-            low, high = (table.min(axis=0) - center) / scale, (table.max(axis=0) - center) / scale
-            farthest = np.where(-low > high, low, high)
-            if kind == "token":
-                farthest[_FLAGS] = 0.0
-            some = np.flatnonzero(np.abs(farthest) > FEATURE_BOUND)
+        for table, bounds in zip(map(np.atleast_2d, tables), _bounds(bundle)[kind], strict=True):
             n_inputs += len(names)
-            if some.size:
-                share += float(
-                    (np.abs((table[:, some] - center[some]) / scale[some]) > FEATURE_BOUND).mean(axis=0).sum()
-                )
-                beyond = farthest[some] - np.sign(farthest[some]) * FEATURE_BOUND
-                found[some] = np.where(np.abs(beyond) > np.abs(found[some]), beyond, found[some])
+            lowest, highest = extremes(table)
+            some = np.flatnonzero((highest > bounds.high) | (lowest < bounds.low))
+            if not some.size:
+                continue
+            center, scale = bounds.center[some], bounds.scale[some]
+            share += float((np.abs((table[:, some] - center) / scale) > FEATURE_BOUND).mean(axis=0).sum())
+            low, high = (lowest[some] - center) / scale, (highest[some] - center) / scale
+            farthest = np.where(-low > high, low, high)
+            beyond = farthest - np.sign(farthest) * FEATURE_BOUND
+            found[some] = np.where(np.abs(beyond) > np.abs(found[some]), beyond, found[some])
         outside |= {f"{kind}.{names[k]}": float(found[k]) for k in np.flatnonzero(found)}
     return InputRange(outside, share / n_inputs)
+
+
+@dataclass(frozen=True)
+class _Bounds:
+    """Between which values the network can tell the inputs of one table apart, each (n_inputs,)."""
+
+    center: FloatArray
+    scale: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+    @classmethod
+    def of(cls, kind: str, center: FloatArray, scale: FloatArray) -> _Bounds:
+        reach = FEATURE_BOUND * scale
+        if kind == "token":
+            reach = reach.copy()
+            reach[_FLAGS] = np.inf
+        return cls(center, scale, center - reach, center + reach)
+
+
+def _bounds(bundle: Bundle) -> dict[str, list[_Bounds]]:
+    """Of every table, by kind of input; kept as long as the bundle is."""
+    found: dict[str, list[_Bounds]] | None = vars(bundle).get("_input_bounds")
+    if found is None:
+        found = {}
+        for kind in _INPUTS:
+            stored = (np.asarray(bundle.tensors[f"{kind}_{end}"], dtype=float) for end in ("center", "scale"))
+            pairs = zip(*(np.atleast_2d(values) for values in stored), strict=True)
+            found[kind] = [_Bounds.of(kind, center, scale) for center, scale in pairs]
+        object.__setattr__(bundle, "_input_bounds", found)
+    return found
 
 
 @dataclass(frozen=True)
@@ -363,6 +396,7 @@ def self_report(
     members: Sequence[SpectralAnswer],
     *,
     intensity: float | None = None,
+    member_intensities: FloatArray | None = None,
 ) -> SelfReport:
     """Ask the heads of a bundle about an answer.
 
@@ -370,7 +404,7 @@ def self_report(
     ----------
     bundle : Bundle
         Of the spectral network, with heads or without.
-    window, answer, members, intensity
+    window, answer, members, intensity, member_intensities
         As for `head_inputs`.
 
     Returns
@@ -378,14 +412,14 @@ def self_report(
     SelfReport
     """
     seen = input_range(bundle, window)
-    spread = _member_variance(window, members)
+    spread = _member_variance(window, members, member_intensities)
     attributes: dict[str, Any] = {"out_of_range_": seen.outside}
     diagnostics = {"out_of_range_all": seen.share, "member_variance": spread}
     heads = Heads.of(bundle)
     if heads is None:
         return SelfReport(attributes, diagnostics, None, np.empty(0))
     own = shrunk_spectrum(window, answer)[0] if intensity is None else intensity
-    x = heads.scaled(head_inputs(window, answer, members, intensity=own))
+    x = heads.scaled(head_inputs(window, answer, members, intensity=own, member_intensities=member_intensities))
     if heads.regime is not None:
         chances = heads.regime_probabilities(x)
         attributes["regime_"] = REGIMES[int(chances.argmax())]
@@ -443,7 +477,12 @@ _FLAGS = [TOKEN_FEATURES.index("is_null_space")]  # of zeros and ones, which hav
 
 def _logit(intensity: float) -> float:
     """Of an intensity pulled inside its edges, where the truth often sits."""
-    return float(logit(np.clip(intensity, INTENSITY_EDGE, 1.0 - INTENSITY_EDGE)))
+    return float(_pulled_logit(np.asarray(intensity)))
+
+
+def _pulled_logit(intensity: FloatArray) -> FloatArray:
+    values: FloatArray = logit(np.clip(intensity, INTENSITY_EDGE, 1.0 - INTENSITY_EDGE))
+    return values
 
 
 def _intensity(logits: FloatArray) -> FloatArray:
@@ -458,8 +497,10 @@ def _positive(log_scale: FloatArray) -> FloatArray:
     return scale
 
 
-def _member_variance(window: SpectralWindow, members: Sequence[SpectralAnswer]) -> float:
+def _member_variance(
+    window: SpectralWindow, members: Sequence[SpectralAnswer], known: FloatArray | None = None
+) -> float:
     """Variance over the members of the logit of the intensity."""
     if len(members) < 2:
         return 0.0
-    return float(np.var([_logit(shrunk_spectrum(window, member)[0]) for member in members]))
+    return float(np.var(_pulled_logit(intensities(window, members) if known is None else known)))

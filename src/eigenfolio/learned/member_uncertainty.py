@@ -23,7 +23,7 @@ from scipy.special import logit, polygamma
 
 from eigenfolio.errors import ParameterError
 from eigenfolio.learned.spectra import SpectralWindow
-from eigenfolio.learned.spectral import SpectralAnswer, combine, shrunk_spectrum
+from eigenfolio.learned.spectral import SpectralAnswer, combine, intensities
 
 __all__ = [
     "UncertaintyParts",
@@ -144,8 +144,7 @@ def horizon_log_variance(horizon: int) -> float:
 
 def logit_intensities(window: SpectralWindow, answers: Sequence[SpectralAnswer]) -> FloatArray:
     """Logit of every member's intensity, (n_members,); intensities are kept 1e-6 from 0 and 1."""
-    intensities = np.array([shrunk_spectrum(window, answer)[0] for answer in answers])
-    return np.asarray(logit(np.clip(intensities, _SMALLEST_INTENSITY, 1.0 - _SMALLEST_INTENSITY)))
+    return np.asarray(logit(np.clip(intensities(window, answers), _SMALLEST_INTENSITY, 1.0 - _SMALLEST_INTENSITY)))
 
 
 def portfolio_log_variances(

@@ -30,6 +30,7 @@ from eigenfolio.learned.spectral import (
     SpectralForward,
     classical_answer,
     combine,
+    intensities,
     shrunk_spectrum,
 )
 from eigenfolio.learned.stored_series import stored_series
@@ -262,7 +263,8 @@ class NeuralShrinkage(CovarianceModel):
             forward = _spectral_forward(bundle)
             members = forward.members(described)
             answer = forward.answer(described, members)
-            spread = float(np.std([shrunk_spectrum(described, member)[0] for member in members]))
+            own = intensities(described, members)
+            spread = float(own.std())
             outside = forward.out_of_range(described)
             answer, guard = guarded(described, answer, out_of_range=outside)
             places = np.flatnonzero(active)
@@ -280,7 +282,8 @@ class NeuralShrinkage(CovarianceModel):
             "guard_range": self.guard_.range,
         }
         if bundle is not None:
-            self._tell(self_report(bundle, described, answer, members, intensity=self.shrinkage_))
+            report = self_report(bundle, described, answer, members, intensity=self.shrinkage_, member_intensities=own)
+            self._tell(report)
 
     def _tell(self, report: SelfReport) -> None:
         """Set what the weights say of their own answer."""

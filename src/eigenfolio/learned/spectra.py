@@ -28,11 +28,20 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
-from scipy.linalg.blas import dsyrk
+from scipy.linalg.blas import dsymv, dsyrk
 from scipy.linalg.lapack import dsyevd
 
+from eigenfolio.learned.spectral_kernels import (
+    clustering,
+    history,
+    median,
+    moments,
+    pooled,
+    project,
+    row_statistics,
+    standardise,
+)
 from eigenfolio.models.nonlinear_shrinkage import lag_weights, qis_eigenvalues
 from eigenfolio.models.window import RECENT_ROWS, Window
 
@@ -198,27 +207,28 @@ def spectral_window(window: Window, *, center: bool = True) -> SpectralWindow:
     complete = bool(observed.all())
     tables, scratch = _workspace(n_rows, window.n_assets)
     standard, devolatilised = tables
-    raw = _history(window.deviations, volatility, observed, np.array(HALF_LIVES), standard, devolatilised)
+    raw, sizes = history(window.deviations, volatility, observed, np.array(HALF_LIVES), standard, devolatilised)
     logs = np.log(volatility)
     ewma = 0.5 * np.log(_led(raw, window))  # against the volatility of the window
-    own = _own_features(ewma, _moments(standard, observed), window.counts)
+    own = _own_features(ewma, moments(standard, observed), window.counts)
     lagged, _ = lag_weights(n_rows, center=center)
     overlap = 1.0 / volatility
     overlap = overlap / np.sqrt(overlap @ overlap)
-    relative = logs - np.median(logs)
+    relative = logs - median(logs)
     coverage = np.log(np.maximum(window.counts, 1.0) / n_rows)
     n_observed = np.full(n_rows, float(window.n_assets)) if complete else np.maximum(observed.sum(axis=1), 1.0)
-    world = _world(standard, observed, n_observed)
+    size, devolatilised_size = np.sqrt(sizes / n_observed)  # root mean squares of the rows
+    world = _world(standard, size)
     lead = ewma[HALF_LIVES.index(CLASSICAL_HALF_LIFE)]
     level = _level(standard, lead, n_observed)
     flat = np.full(n_rows, 1.0 / n_rows)
     shared = (own, relative, overlap, coverage, scratch)
-    damping = _damping(devolatilised, n_observed)
+    damping = _damping(devolatilised_size)
     recent, recent_summary, _ = _spectrum(devolatilised, observed, complete, damping, lagged, *shared, center=center)
     kappa = _standardisation(relative, recent.assets[:, _RESIDUAL_VARIANCE], n_rows)
     tilt = np.exp((1.0 - kappa) * relative)
     tilt /= np.sqrt((tilt * tilt).mean())
-    damping = _damping(standard, n_observed)
+    damping = _damping(size)
     steady, steady_summary, damped = _spectrum(
         standard, observed, complete, damping, flat, *shared, center=center, tilt=tilt
     )
@@ -254,19 +264,18 @@ def _level(standard: FloatArray, lead: FloatArray, n_observed: FloatArray) -> fl
     return float(np.log(max(float(weights @ size) / float(weights.sum()), 1e-3)))
 
 
-def _world(standard: FloatArray, observed: BoolArray, n_observed: FloatArray) -> list[float]:
+def _world(standard: FloatArray, size: FloatArray) -> list[float]:
     """Numbers that tell a market from independent draws.
 
     Mean autocorrelation at lags 1 to 5 of the log size of the rows, and of each asset's share of it (mean over assets),
     and the log kurtosis of the sizes.
     """
-    size = np.sqrt(np.einsum("ti,ti->t", standard, standard) / n_observed)
     if len(size) <= 2 * _LAGS:
         return [0.0, 0.0, 0.0]
     power, logs = float((size**2).mean()), np.log(size + 0.05)[:, None]
     return [
-        float(_clustering(logs - logs.min(), np.ones(logs.shape))),
-        float(_clustering(standard, 1.0 / (size + 0.05)[:, None])),
+        float(clustering(logs - logs.min(), np.ones(logs.shape))),
+        float(clustering(standard, 1.0 / (size + 0.05)[:, None])),
         float(np.log((size**4).mean() / power**2)) if power > 0.0 else 0.0,
     ]
 
@@ -308,10 +317,9 @@ def _own_features(ewma: FloatArray, moments: tuple[FloatArray, ...], counts: Flo
     )
 
 
-def _damping(z: FloatArray, n_observed: FloatArray) -> FloatArray:
-    """Square root of each row's root mean square over the assets observed, (n_rows,)."""
-    size = np.sqrt(np.einsum("ti,ti->t", z, z) / n_observed)
-    typical = float(np.median(size))
+def _damping(size: FloatArray) -> FloatArray:
+    """Square root of each row's root mean square over the assets observed, (n_rows,), kept off zero."""
+    typical = float(median(size))
     floor = _ROW_FLOOR * typical if typical > 0.0 else 1.0
     damping: FloatArray = np.sqrt(np.maximum(size, floor))
     return damping
@@ -338,13 +346,13 @@ def _spectrum(
     """
     n_rows, n_assets = z.shape
     z32, _, u = scratch
-    size, still = _standardise(z, observed, complete, damping, weights, center, z32)
+    size, still = standardise(z, observed, complete, damping, weights, center, z32)
     if tilt is not None:
         z *= tilt
         z32[...] = z
     effective = max(round(1.0 / float(weights @ weights) - (1.0 if center else 0.0)), 2)
     own_size = np.ones(n_assets) if tilt is None else tilt * tilt
-    values, transposed = _eigen(z, still, own_size, n_lost=1 if center else 0)  # descending; all that are not zero
+    values, transposed, shared = _eigen(z, still, own_size, n_lost=1 if center else 0)  # descending, not zero
     padded = np.concatenate([np.zeros(n_assets - len(values)), values[::-1]])
     clean = monotone_eigenvalues(qis_eigenvalues(padded, n_observations=effective, minimum=_SMALLEST_CLEAN_EIGENVALUE))
     rank = min(n_assets, effective, len(values))
@@ -352,11 +360,10 @@ def _spectrum(
     q = clean[n_assets - rank :][::-1]
     null = float(clean[0]) if rank < n_assets else None
 
-    v32 = transposed.astype(np.float32)
     core = 1.0 / q if null is None else 1.0 / q - 1.0 / null
-    squares = transposed * transposed
-    precision = core @ squares + (0.0 if null is None else 1.0 / null)
-    weighted = core.astype(np.float32)[:, None] * v32
+    v32, weighted = np.empty((2, rank, n_assets), dtype=np.float32)
+    fourth_powers, along, precision, squared = project(transposed, values, core, overlap, v32, weighted)
+    precision += 0.0 if null is None else 1.0 / null
     # u = z V diag(core) V', less the part of the null space, which `_row_statistics` adds; the cheaper order
     if n_assets * (rank + n_rows) < 2 * n_rows * rank:
         np.matmul(z32, v32.T @ weighted, out=u)
@@ -364,8 +371,8 @@ def _spectrum(
         p = np.matmul(z32, v32.T, out=scratch[1].reshape(-1)[: n_rows * rank].reshape(n_rows, rank))
         np.matmul(p, weighted, out=u)
     decays = _decay_rows(n_rows)
-    tokens = _tokens(values, q, null, n_assets, squares, transposed @ overlap)
-    residual, fast, slow, fourth = _row_statistics(
+    tokens = _tokens(values, q, null, n_assets, fourth_powers, along)
+    residual, fast, slow, fourth = row_statistics(
         u, z32, np.float32(1.0 if null is None else null), null is not None, observed, complete, decays, weights
     )
     if not complete:
@@ -374,7 +381,6 @@ def _spectrum(
         residual, fast, slow, fourth = residual / seen, fast / reach[0], slow / reach[1], fourth / seen
     residual = np.maximum(residual, 1e-12)
     leading = transposed[0] * (1.0 if transposed[0].sum() >= 0 else -1.0) * np.sqrt(values[0])
-    total = z @ np.ones(n_assets)
     assets = np.column_stack(
         [
             own,
@@ -382,16 +388,16 @@ def _spectrum(
             0.5 * np.log(slow / residual + 1e-6),
             -np.log(precision),
             np.log(fourth / residual**2 / 3.0 + 1e-6),
-            (total @ z) / n_assets,
+            shared / n_assets,
             leading,
-            np.sqrt((values * values) @ squares / n_assets),
+            np.sqrt(squared / n_assets),
             relative,
             coverage,
         ]
     )
     context = np.array([np.log(n_assets / effective), np.log(effective), np.log(n_assets)])
     pairs = n_assets * (n_assets - 1)
-    mean_correlation = (float(total @ total) - n_assets) / pairs if pairs else 0.0
+    mean_correlation = (float(shared.sum()) - n_assets) / pairs if pairs else 0.0
     own_summary = [
         mean_correlation,
         np.log(values[0] / n_assets),
@@ -408,29 +414,34 @@ def _spectrum(
     return Spectrum(tokens, assets, context, transposed.T, logs, tilted), summary, damped
 
 
-def _eigen(z: FloatArray, still: BoolArray, own_size: FloatArray, *, n_lost: int) -> tuple[FloatArray, FloatArray]:
-    """Eigenvalues of z'z, descending, and vectors (n_values, n_assets), from the smaller of z'z and zz'.
+def _eigen(
+    z: FloatArray, still: BoolArray, own_size: FloatArray, *, n_lost: int
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Eigenvalues of z'z, descending, vectors (n_values, n_assets), and sums of its rows; from the smaller of z'z, zz'.
 
     `own_size` is the diagonal of z'z; an asset that is still has it too, and nothing with the others. `n_lost` is the
     number of directions in which centring has left no variance.
     """
     n_rows, n_assets = z.shape
+    ones = np.ones(n_assets)
     if n_assets <= n_rows:
         gram = dsyrk(1.0, z.T, lower=1)
+        shared = dsymv(1.0, gram, ones, lower=1)
         gram[np.diag_indices(n_assets)] = own_size
         values, vectors = _symmetric_eigen(gram)
-        return np.maximum(values, _SMALLEST_EIGENVALUE)[::-1], np.ascontiguousarray(vectors.T[::-1])
+        return np.maximum(values, _SMALLEST_EIGENVALUE)[::-1], np.ascontiguousarray(vectors.T[::-1]), shared
+    shared = (z @ ones) @ z
     values, left = _symmetric_eigen(dsyrk(1.0, z.T, trans=1, lower=1))
     kept = slice(n_lost + int(np.searchsorted(values[n_lost:], _SMALLEST_EIGENVALUE)), None)  # the rest is null space
     values, left = values[kept][::-1], left[:, kept][:, ::-1]
     transposed = (left / np.sqrt(values)).T @ z
     if not still.any():
-        return values, transposed
+        return values, transposed, shared
     alone = np.zeros((int(still.sum()), n_assets))
     alone[np.arange(len(alone)), np.flatnonzero(still)] = 1.0
     values, transposed = np.append(values, own_size[still]), np.vstack([transposed, alone])
     order = np.argsort(-values, kind="stable")
-    return values[order], transposed[order]
+    return values[order], transposed[order], shared
 
 
 def _symmetric_eigen(lower: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -446,7 +457,7 @@ def _tokens(
     q: FloatArray,
     null: float | None,
     n_assets: int,
-    squares: FloatArray,
+    fourth_powers: FloatArray,
     overlap: FloatArray,
 ) -> FloatArray:
     rank = len(q)
@@ -458,7 +469,7 @@ def _tokens(
             np.log(q),
             (below + 0.5) / n_assets,
             np.log(n_assets * shares + 1e-3),
-            np.log(n_assets * np.einsum("ki,ki->k", squares, squares)),
+            np.log(n_assets * fourth_powers),
             np.log(below + 1.0),
             np.log(n_assets - below),
             np.zeros(rank),
@@ -481,33 +492,6 @@ def _tokens(
     return np.vstack([tokens, last])
 
 
-@njit(cache=True)
-def _clustering(z, factor):  # type: ignore[no-untyped-def]
-    """Mean autocorrelation, over columns and lags 1 to 5, of |z| factor."""
-    n_rows, n = z.shape
-    mean, power, product = np.zeros(n), np.zeros(n), np.zeros(n)
-    for t in range(n_rows):
-        for i in range(n):
-            mean[i] += abs(z[t, i]) * factor[t, 0]
-    for i in range(n):
-        mean[i] /= n_rows
-    last = np.zeros((6, n))  # this row and the five before it
-    for t in range(n_rows):
-        here = last[t % 6]
-        for i in range(n):
-            here[i] = abs(z[t, i]) * factor[t, 0] - mean[i]
-            power[i] += here[i] * here[i]
-        for lag in range(1, min(t, 5) + 1):
-            there, share = last[(t - lag) % 6], n_rows / (n_rows - lag)
-            for i in range(n):
-                product[i] += share * here[i] * there[i]
-    total = 0.0
-    for i in range(n):
-        if power[i] > 1e-12 * n_rows:
-            total += product[i] / power[i]
-    return total / (5.0 * n)
-
-
 @lru_cache(maxsize=32)
 def _decay_rows(n_rows: int) -> FloatArray:
     """Weights of squares in an EWMA that starts at the mean of the first 21, half-lives 21 and 63, (2, n_rows)."""
@@ -519,122 +503,6 @@ def _decay_rows(n_rows: int) -> FloatArray:
         row[:start] += keep**n_rows / start
         rows.append(row)
     return np.stack(rows)
-
-
-@njit(cache=True)
-def _standardise(z, observed, complete, damping, weights, center, single):  # type: ignore[no-untyped-def]
-    """Damp and centre the rows of z, give them the roots of their weights and its columns unit length, in place.
-
-    The result goes into `single` as well; returns the squared lengths that the columns had and which do not move.
-    """
-    n_rows, n = z.shape
-    mean, seen, size = np.zeros(n), np.zeros(n), np.zeros(n)
-    if center:
-        for t in range(n_rows):
-            share, row = weights[t] / damping[t], z[t]
-            for i in range(n):
-                mean[i] += share * row[i]  # 0 where missing
-        if not complete:
-            for t in range(n_rows):
-                for i in range(n):
-                    seen[i] += weights[t] * observed[t, i]
-            for i in range(n):
-                mean[i] /= max(seen[i], 1e-300)
-    for t in range(n_rows):
-        scale, root, row = 1.0 / damping[t], np.sqrt(weights[t]), z[t]
-        for i in range(n):
-            row[i] = (row[i] * scale - mean[i]) * root
-        if not complete:
-            for i in range(n):
-                row[i] *= observed[t, i]
-        for i in range(n):
-            size[i] += row[i] * row[i]
-    still, factor = np.zeros(n, dtype=np.bool_), np.zeros(n)
-    for i in range(n):
-        still[i] = np.sqrt(size[i]) <= 1e-6  # ordinary assets are near 1; below this there is rounding noise only
-        factor[i] = 0.0 if still[i] else 1.0 / np.sqrt(size[i])
-    for t in range(n_rows):
-        row, out = z[t], single[t]
-        for i in range(n):
-            row[i] *= factor[i]
-            out[i] = row[i]
-    return size, still
-
-
-@njit(cache=True)
-def _row_statistics(u, z, null, has_null, observed, complete, decays, weights):  # type: ignore[no-untyped-def]
-    """Over the rows: sum u^2, sum u^2 / weight under two decays and sum u^4 / weight, with z / null added to u."""
-    n_rows, n = u.shape
-    mass, fast, slow, fourth = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
-    for t in range(n_rows):
-        a, b, c = decays[0, t] / weights[t], decays[1, t] / weights[t], 1.0 / weights[t]
-        for i in range(n):
-            left = u[t, i]
-            if has_null:
-                left += z[t, i] / null
-            square = float(left) * float(left)
-            if not complete:
-                square *= observed[t, i]
-            mass[i] += square
-            fast[i] += a * square
-            slow[i] += b * square
-            fourth[i] += c * square * square
-    return mass, fast, slow, fourth
-
-
-@njit(cache=True)
-def _history(x, volatility, observed, half_lives, standard, scaled):  # type: ignore[no-untyped-def]
-    """Write each asset in units of its volatility, and devolatilised: over that known before each row, cut at +-6.
-
-    The latter is at least a quarter and has the first of the half-lives. Returns the last exponentially weighted
-    variances of all of them, (n_half_lives, n_assets); they start at the mean square of the first 21 rows, and a
-    missing row leaves them as they are.
-    """
-    n_rows, n = x.shape
-    variances = np.empty((len(half_lives), n))
-    for i in range(n):
-        start, seen = 0.0, 0
-        for t in range(n_rows):
-            if seen == 21:
-                break
-            if observed[t, i]:
-                start += (x[t, i] / volatility[i]) ** 2
-                seen += 1
-        for h in range(len(half_lives)):
-            variances[h, i] = start / max(seen, 1)
-    for t in range(n_rows):
-        for i in range(n):
-            standard[t, i] = x[t, i] / volatility[i]
-        for i in range(n):
-            known = standard[t, i] / max(np.sqrt(variances[0, i]), 0.25)
-            scaled[t, i] = min(6.0, max(-6.0, known))
-        for h in range(len(half_lives)):
-            move = 1.0 - 2.0 ** (-1.0 / half_lives[h])
-            for i in range(n):
-                moved = variances[h, i] + move * (standard[t, i] * standard[t, i] - variances[h, i])
-                variances[h, i] = moved if observed[t, i] else variances[h, i]
-    return variances
-
-
-@njit(cache=True)
-def _moments(z, observed):  # type: ignore[no-untyped-def]
-    """Sums over rows: |z|, z^4, largest |z|, |z| of the last 63 rows, how many those are, rows with |z| < 0.1."""
-    n_rows, n = z.shape
-    absolute, fourth, largest, still = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
-    recent, late = np.zeros(n), np.zeros(n)
-    for t in range(n_rows):
-        for i in range(n):
-            size = abs(z[t, i])
-            absolute[i] += size
-            fourth[i] += size * size * size * size
-            largest[i] = max(largest[i], size)
-        for i in range(n):
-            still[i] += 1.0 if observed[t, i] and abs(z[t, i]) < 0.1 else 0.0
-        if t >= n_rows - 63:
-            for i in range(n):
-                recent[i] += abs(z[t, i])
-                late[i] += observed[t, i]
-    return absolute, fourth, largest, recent, late, still
 
 
 def monotone_eigenvalues(eigenvalues: FloatArray) -> FloatArray:
@@ -653,26 +521,4 @@ def monotone_eigenvalues(eigenvalues: FloatArray) -> FloatArray:
     >>> monotone_eigenvalues(np.array([3.0, 1.0, 2.0, 4.0]))
     array([2., 2., 2., 4.])
     """
-    return np.asarray(_pooled(np.asarray(eigenvalues, dtype=float)))
-
-
-@njit(cache=True)
-def _pooled(y):  # type: ignore[no-untyped-def]
-    n = len(y)
-    level, size = np.empty(n), np.empty(n)
-    blocks = 0
-    for i in range(n):
-        level[blocks], size[blocks] = y[i], 1.0
-        blocks += 1
-        while blocks > 1 and level[blocks - 2] > level[blocks - 1]:
-            both = size[blocks - 2] + size[blocks - 1]
-            level[blocks - 2] = (level[blocks - 2] * size[blocks - 2] + level[blocks - 1] * size[blocks - 1]) / both
-            size[blocks - 2] = both
-            blocks -= 1
-    out = np.empty(n)
-    at = 0
-    for b in range(blocks):
-        for _ in range(int(size[b])):
-            out[at] = level[b]
-            at += 1
-    return out
+    return np.asarray(pooled(np.asarray(eigenvalues, dtype=float)))

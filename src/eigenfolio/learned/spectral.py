@@ -37,6 +37,7 @@ from eigenfolio.learned.spectra import (
     SpectralWindow,
     Spectrum,
 )
+from eigenfolio.learned.spectral_kernels import scaled
 
 __all__ = [
     "EIGENVALUE_TRUST",
@@ -48,6 +49,7 @@ __all__ = [
     "classical_answer",
     "combine",
     "feature_names",
+    "intensities",
     "mean_answer",
     "shrunk_spectrum",
 ]
@@ -166,18 +168,21 @@ class SpectralForward:
         changes, votes = [], []
         for b, spectrum in enumerate(window.spectra):
             context = self._scale("context", spectrum.context, b)
-            tokens = _with_context(self._scale("token", spectrum.tokens, b), context)
-            assets = _with_context(self._scale("asset", spectrum.assets, b), context)
-            y = _gelu(self._layer(f"spectra.{b}.token_in", tokens))  # (n_members, n_tokens, n_units)
-            y += _scanned(self._layer(f"spectra.{b}.scan.gates", y))
-            said = _bounded(self._layer(f"spectra.{b}.token_out", y)[..., 0], EIGENVALUE_BOUND)
+            y = self._first(f"spectra.{b}.token_in", "token", spectrum.tokens, b, context)
+            gates = _layer(y, *self._layers[f"spectra.{b}.scan.gates"])  # (n_members, n_tokens, 2 n_units)
+            y += _scanned(gates)
+            said = _bounded(self._last(f"spectra.{b}.token_out", y), EIGENVALUE_BOUND)
             changes.append(EIGENVALUE_TRUST * said)
-            x = _gelu(self._layer(f"spectra.{b}.asset_in", assets))  # (n_members, n_assets, n_units)
-            x = _gelu(self._layer(f"spectra.{b}.asset_hidden", x))
-            votes.append(_bounded(self._layer(f"spectra.{b}.asset_out", x)[..., 0], VOLATILITY_BOUND))
+            x = self._first(f"spectra.{b}.asset_in", "asset", spectrum.assets, b, context)
+            x = _gelu(_layer(x, *self._layers[f"spectra.{b}.asset_hidden"]))
+            votes.append(_bounded(self._last(f"spectra.{b}.asset_out", x), VOLATILITY_BOUND))
         summary = self._scale("summary", window.summary)
-        z = _gelu(self._layer("summary_hidden", _gelu(self._layer("summary_in", summary[None, :]))))
-        said = self._layer("summary_out", z)[:, 0]  # (n_members, 1 + n_spectra)
+        z = summary[None, :]
+        for name in ("summary_in", "summary_hidden"):
+            weight, bias = self._layers[name]
+            z = _gelu(np.matmul(z, weight) + bias)
+        weight, bias = self._layers["summary_out"]
+        said = (np.matmul(z, weight) + bias)[:, 0]  # (n_members, 1 + n_spectra)
         scales = said[:, 0] + self._level * summary[-1]
         return [
             SpectralAnswer(
@@ -198,14 +203,23 @@ class SpectralForward:
         center, scale = self._scalers[kind]
         if spectrum is not None:
             center, scale = center[spectrum], scale[spectrum]
-        scaled: FloatArray = np.clip((values - center) / scale, -FEATURE_BOUND, FEATURE_BOUND)
-        return scaled
+        if values.ndim == 2:
+            return np.asarray(scaled(values, center, scale, FEATURE_BOUND))
+        return np.asarray(np.clip((values - center) / scale, -FEATURE_BOUND, FEATURE_BOUND))
 
-    def _layer(self, name: str, x: FloatArray) -> FloatArray:
+    def _first(self, name: str, kind: str, table: FloatArray, spectrum: int, context: FloatArray) -> FloatArray:
+        """First layer on the rows of a table, all of one context; (n_members, n_rows, n_units)."""
         weight, bias = self._layers[name]
-        y: FloatArray = np.matmul(x, weight)
-        y += bias
-        return y
+        own = table.shape[1]
+        common = np.matmul(context, weight[:, own:]) + bias[:, 0]  # (n_members, n_units)
+        return _gelu(_layer(self._scale(kind, table, spectrum), weight[:, :own], common[:, None]))
+
+    def _last(self, name: str, x: FloatArray) -> FloatArray:
+        """Last layer, of one unit; (n_members, n_rows)."""
+        weight, bias = self._layers[name]
+        said: FloatArray = np.matmul(x, weight)[..., 0]
+        said += bias[:, 0]
+        return said
 
 
 @dataclass(frozen=True)
@@ -285,22 +299,45 @@ def shrunk_spectrum(window: SpectralWindow, answer: SpectralAnswer) -> tuple[flo
     The intensity minimises sum (d - (1 - delta) lambda - delta)^2 over all N eigenvalues, d divided by their mean,
     which is a matter of the volatilities; it is cut to [0, 1].
     """
+    before, times = _raw_spectrum(window)
+    after = _after(window, answer)
+    return _closest_intensity(before, times, after), np.column_stack([before, after])
+
+
+def intensities(window: SpectralWindow, answers: Sequence[SpectralAnswer]) -> FloatArray:
+    """Intensity of `shrunk_spectrum` for several answers to one window, (n_answers,)."""
+    before, times = _raw_spectrum(window)
+    return np.array([_closest_intensity(before, times, _after(window, answer)) for answer in answers])
+
+
+def _raw_spectrum(window: SpectralWindow) -> tuple[FloatArray, FloatArray]:
+    """Sample eigenvalues of the steady spectrum, and how often each is there; the null space is one entry."""
     spectrum = window.spectra[0]
-    n_assets = len(window.log_volatility)
-    kept, null = cleaned(spectrum, answer.eigenvalue_change[0])
     before = np.exp(spectrum.tokens[:, 0]) - 1e-4
-    after = np.append(kept, null) if len(before) > spectrum.rank else kept
     times = np.ones(len(before))
     if len(before) > spectrum.rank:
-        times[-1] = n_assets - spectrum.rank
-    away, level = before - 1.0, float(times @ after) / n_assets
+        times[-1] = len(window.log_volatility) - spectrum.rank
+    return before, times
+
+
+def _after(window: SpectralWindow, answer: SpectralAnswer) -> FloatArray:
+    spectrum = window.spectra[0]
+    kept, null = cleaned(spectrum, answer.eigenvalue_change[0])
+    return np.append(kept, null) if len(spectrum.tokens) > spectrum.rank else kept
+
+
+def _closest_intensity(before: FloatArray, times: FloatArray, after: FloatArray) -> float:
+    away, level = before - 1.0, float(times @ after) / float(times.sum())
     whole = float(times @ away**2)
     intensity = float(times @ (away * (before - after / level))) / whole if whole > 1e-12 else 1.0
-    return min(max(intensity, 0.0), 1.0), np.column_stack([before, after])
+    return min(max(intensity, 0.0), 1.0)
 
 
-def _with_context(x: FloatArray, context: FloatArray) -> FloatArray:
-    return np.hstack([x, np.broadcast_to(context, (len(x), len(context)))])
+def _layer(x: FloatArray, weight: FloatArray, bias: FloatArray) -> FloatArray:
+    """x @ weight + bias of every member, (n_members, n_rows, n_out); x is (n_rows, n_in), or has one table each."""
+    y: FloatArray = np.matmul(x, weight)
+    y += bias
+    return y
 
 
 def _bounded(x: FloatArray, bound: float) -> FloatArray:

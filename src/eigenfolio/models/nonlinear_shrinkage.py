@@ -41,6 +41,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 from eigenfolio.errors import DataError, ParameterError
 from eigenfolio.linalg import correlation_to_covariance
@@ -317,11 +318,8 @@ def qis_eigenvalues(eigenvalues: FloatArray, *, n_observations: int, minimum: fl
     h = min(c, 1.0 / c) ** 0.7 / n_assets**0.35
     seen = values[max(0, n_assets - n) :]
     inverse = 1.0 / seen
-    # Both kernels divided through by lambda_j^-2: one matrix of ratios, (n_seen, n_seen).
-    distance = 1.0 - np.outer(inverse, seen)
-    kernel = 1.0 / (distance * distance + h * h)
-    theta = np.einsum("ij,ij->i", distance, kernel) / seen.size
-    amplitude = theta**2 + (h * kernel.mean(axis=1)) ** 2
+    theta, kernel = _kernel_means(seen, inverse, h)
+    amplitude = theta**2 + (h * kernel) ** 2
     if n_assets <= n:
         cleaned = seen / ((1.0 - c) ** 2 + 2.0 * c * (1.0 - c) * theta + c**2 * amplitude)
     else:
@@ -332,6 +330,22 @@ def qis_eigenvalues(eigenvalues: FloatArray, *, n_observations: int, minimum: fl
         cleaned = np.maximum(cleaned, minimum * total / n_assets)
         cleaned *= total / cleaned.sum()
     return cleaned
+
+
+@njit(cache=True, fastmath={"reassoc"})
+def _kernel_means(seen, inverse, h):  # type: ignore[no-untyped-def]
+    """Means over j of both kernels, each divided through by lambda_j^-2, for every i."""
+    n = len(seen)
+    theta, level = np.empty(n), np.empty(n)
+    for i in range(n):
+        first, second, own = 0.0, 0.0, inverse[i]
+        for j in range(n):
+            distance = 1.0 - own * seen[j]
+            kernel = 1.0 / (distance * distance + h * h)
+            first += distance * kernel
+            second += kernel
+        theta[i], level[i] = first / n, second / n
+    return theta, level
 
 
 def clean_correlation(vectors: FloatArray, eigenvalues: FloatArray, *, unit_diagonal: bool) -> FloatArray:

@@ -267,17 +267,19 @@ def prepare_window(returns: FloatArray, *, lookback: int | None = None, assume_c
     n_rows = returns.shape[0]
     if n_rows < 2:
         raise DataError(f"a window needs at least 2 observations, got n_samples = {n_rows}; give more rows")
-    observed = np.isfinite(returns)
-    complete = bool(observed.all())
-    counts = observed.sum(axis=0).astype(float)
-    seen = np.maximum(counts, 1.0)
-    filled = returns if complete else np.where(observed, returns, 0.0)
-    if assume_centered:
-        location = np.zeros(returns.shape[1])
-        deviations = filled.copy() if complete else filled
+    sums = returns.sum(axis=0)
+    complete = bool(np.isfinite(sums).all()) or bool(np.isfinite(returns).all())
+    if complete:
+        observed, counts = np.ones(returns.shape, dtype=bool), np.full(returns.shape[1], float(n_rows))
+        location = np.zeros(returns.shape[1]) if assume_centered else sums / n_rows
+        deviations = returns - location
     else:
-        location = filled.mean(axis=0) if complete else filled.sum(axis=0) / seen
-        deviations = filled - location if complete else np.where(observed, filled - location, 0.0)
+        observed = np.isfinite(returns)
+        counts = observed.sum(axis=0).astype(float)
+        filled = np.where(observed, returns, 0.0)
+        location = np.zeros(returns.shape[1]) if assume_centered else filled.sum(axis=0) / np.maximum(counts, 1.0)
+        deviations = np.where(observed, filled - location, 0.0)
+    seen = np.maximum(counts, 1.0)
     own = np.einsum("ti,ti->i", deviations, deviations) / seen
     own[own <= (_ROUNDING * location) ** 2] = 0.0  # a constant column less its mean
     typical = _typical_variance(own, counts, n_rows)
