@@ -12,7 +12,7 @@ from eigenfolio.constraints import UNCONSTRAINED, Constraints
 from eigenfolio.errors import DataError, ParameterError
 from eigenfolio.models import minimum_variance_weights
 from eigenfolio.training import covariance_losses as losses
-from eigenfolio.training.covariance_losses import LossInputs, LossOptions, combined_loss
+from eigenfolio.training.loss_terms import LossInputs, LossOptions, combined_loss
 
 SCALARS = {"intensity": 0.3, "log_variance": -0.5, "oracle_intensity": 0.7}
 

@@ -12,10 +12,10 @@ from random_spectral import random_spectral_bundle, torch_member
 
 from eigenfolio.errors import ParameterError
 from eigenfolio.learned.spectral import EIGENVALUE_TRUST, SpectralForward, combine, shrunk_spectrum
-from eigenfolio.training.covariance_losses import Stein
 from eigenfolio.training.drawn_samples import drawn_samples
 from eigenfolio.training.initial_weights import bundle_scaler
 from eigenfolio.training.loop import LoopOptions
+from eigenfolio.training.loss_terms import Stein
 from eigenfolio.training.mixture import WindowSource, draw_mixture
 from eigenfolio.training.named_losses import FLOORED, NAMES, best_intensity, named_loss, predicted_intensity
 from eigenfolio.training.pretraining import SpectralOptions, SpectralTraining, train_spectral

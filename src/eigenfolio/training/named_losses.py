@@ -44,8 +44,9 @@ from pydantic import BeforeValidator
 from torch import Tensor
 
 from eigenfolio.errors import ParameterError
-from eigenfolio.training.covariance_losses import LossInputs, LossRule, LossTerm, realised_covariance
+from eigenfolio.training.covariance_losses import realised_covariance
 from eigenfolio.training.loop import Loss
+from eigenfolio.training.loss_terms import LossInputs, LossRule, LossTerm
 
 if TYPE_CHECKING:
     from eigenfolio.training.spectral import SpectralBatch
