@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from eigenfolio.errors import ParameterError
 from eigenfolio.pipeline.hrp_options import HrpOptions
 from eigenfolio.pipeline.options import CompareOptions, Preset, RunOptions, TrainOptions
-from eigenfolio.pipeline.pretrain import PretrainOptions
+from eigenfolio.pipeline.pretrain_options import PretrainOptions
 from eigenfolio.training.attention import AttentionTraining, DenseTraining
 from eigenfolio.training.pretraining import SpectralTraining
 

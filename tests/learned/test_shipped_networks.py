@@ -7,7 +7,7 @@ from skfolio.datasets import load_sp500_dataset
 from eigenfolio import LedoitWolf, NeuralShrinkage
 from eigenfolio.errors import ArtifactError
 from eigenfolio.learned.shipped import shipped_series
-from eigenfolio.pipeline.pretrain import model_card
+from eigenfolio.pipeline.model_card import model_card
 
 
 @pytest.fixture(scope="module", params=["attention", "dense"])

@@ -23,15 +23,11 @@ from eigenfolio.config import load_compare_config, load_config, load_pretrain_co
 from eigenfolio.errors import DataError, ParameterError
 from eigenfolio.learned import shipped
 from eigenfolio.pipeline import RunContext, models
+from eigenfolio.pipeline.model_card import model_card
 from eigenfolio.pipeline.models import SHIPPED
-from eigenfolio.pipeline.pretrain import (
-    LAST_DAY,
-    PretrainOptions,
-    data_fingerprint,
-    model_card,
-    plan_pretraining,
-    pretrain,
-)
+from eigenfolio.pipeline.pretrain import plan_pretraining, pretrain
+from eigenfolio.pipeline.pretrain_data import data_fingerprint
+from eigenfolio.pipeline.pretrain_options import LAST_DAY, PretrainOptions
 from eigenfolio.pipeline.records import find_run, open_run, reproduce
 from eigenfolio.pipeline.run import flatten
 from eigenfolio.training.pretraining import UNDATED, SpectralTraining

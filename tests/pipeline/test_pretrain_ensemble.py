@@ -12,7 +12,9 @@ from eigenfolio.errors import DataError, ParameterError
 from eigenfolio.learned import NeuralShrinkage
 from eigenfolio.learned.spectral import SpectralForward
 from eigenfolio.pipeline.ensemble_card import ensemble_lines
-from eigenfolio.pipeline.pretrain import data_fingerprint, model_card, plan_pretraining, pretrain
+from eigenfolio.pipeline.model_card import model_card
+from eigenfolio.pipeline.pretrain import plan_pretraining, pretrain
+from eigenfolio.pipeline.pretrain_data import data_fingerprint
 from eigenfolio.pipeline.run import RunContext
 
 NAMES = [f"S{i}" for i in range(12)]

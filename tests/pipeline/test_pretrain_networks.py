@@ -9,7 +9,8 @@ from eigenfolio.artifacts import load_bundle
 from eigenfolio.config import load_pretrain_config
 from eigenfolio.errors import ParameterError
 from eigenfolio.pipeline import RunContext
-from eigenfolio.pipeline.pretrain import model_card, plan_pretraining, pretrain
+from eigenfolio.pipeline.model_card import model_card
+from eigenfolio.pipeline.pretrain import plan_pretraining, pretrain
 from eigenfolio.training.attention import AttentionTraining, DenseTraining
 
 TINY = {

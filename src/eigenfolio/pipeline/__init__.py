@@ -7,7 +7,8 @@ from eigenfolio.pipeline.compare import compare_covariance
 from eigenfolio.pipeline.judge import JudgeOptions, Progress
 from eigenfolio.pipeline.options import CompareOptions, RunOptions, TrainOptions
 from eigenfolio.pipeline.prepare import DataOptions, prepare
-from eigenfolio.pipeline.pretrain import PretrainOptions, PretrainOutcome, pretrain
+from eigenfolio.pipeline.pretrain import PretrainOutcome, pretrain
+from eigenfolio.pipeline.pretrain_options import PretrainOptions
 from eigenfolio.pipeline.run import Outcome, RunContext, run
 from eigenfolio.pipeline.train import TrainOutcome, train
 

@@ -11,18 +11,15 @@ trained again.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from eigenfolio.artifacts import (
     Bundle,
@@ -33,203 +30,31 @@ from eigenfolio.artifacts import (
     load_bundle,
     run_identifier,
     save_bundle,
-    short_date,
     write_run,
 )
-from eigenfolio.data.readers import Tables, read_tables
-from eigenfolio.errors import DataError, EigenfolioError, ParameterError
-from eigenfolio.learned.shipped import is_undated
-from eigenfolio.panel import Panel
+from eigenfolio.errors import DataError, EigenfolioError
 from eigenfolio.parallel import run_tasks
-from eigenfolio.pipeline.ensemble_card import ensemble_lines
 from eigenfolio.pipeline.judge import Progress
-from eigenfolio.pipeline.options import Preset
+from eigenfolio.pipeline.model_card import model_card
+from eigenfolio.pipeline.pretrain_data import Vintage, newest_vintage, panels_digest, read_vintages
+from eigenfolio.pipeline.pretrain_options import TRAININGS, PretrainOptions, Training
 from eigenfolio.pipeline.run import RunContext, flatten
 from eigenfolio.pipeline.work import work_folder
 from eigenfolio.report import ReportContent, write_report
 from eigenfolio.training import History, convergence_report
-from eigenfolio.training.attention import AttentionTraining, DenseTraining, train_on_tokens
+from eigenfolio.training.attention import train_on_tokens
 from eigenfolio.training.budgets import ALL_FOLDS, BudgetRow, Budgets, check_budget, duration
 from eigenfolio.training.follow import EpochEvent, Listener, epoch_seconds, followed
-from eigenfolio.training.head_scores import heads_card
 from eigenfolio.training.loop import EpochRecord
 from eigenfolio.training.memory import default_cap
-from eigenfolio.training.pretraining import UNDATED, SpectralTraining, TrainedVintage, initial_digest, train_spectral
-from eigenfolio.training.sectors import sector_panel
-from eigenfolio.training.token_calibration import interval_lines
+from eigenfolio.training.pretraining import SpectralTraining, TrainedVintage, initial_digest, train_spectral
 
-__all__ = [
-    "LAST_DAY",
-    "PANELS",
-    "SYNTHETIC",
-    "PretrainData",
-    "PretrainOptions",
-    "PretrainOutcome",
-    "PretrainPlan",
-    "Vintage",
-    "data_fingerprint",
-    "model_card",
-    "plan_pretraining",
-    "pretrain",
-]
+__all__ = ["PretrainOutcome", "PretrainPlan", "plan_pretraining", "pretrain"]
 
-SYNTHETIC = "synthetic"
-
-LAST_DAY = pd.Timestamp("2020-12-31")
-"""No row after it is ever used: what follows is left for judging."""
-
-PANELS = {
-    "stocks": "us_equity_adj_close",
-    "delisted": "us_gone_by_2024_adj_close",
-    "funds": "us_etf_adj_close",
-    "core": "us_etf_core_adj_close",
-}
-"""File of each panel inside the data folder, without its suffix."""
-
-_SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz", "")
 _BUNDLE, _TOLD, _CARD = "bundle", "training.json", "model_card.md"
 _BYTES_PER_ENTRY = 40  # of an eigenvector entry of a window: as drawn, as stacked, and while one becomes the other
 _PROBE_SHARE = 0.01
 _HEADS_COST = 3.0  # of a window for the heads, drawn, asked and fitted, in windows drawn
-
-Vintages = tuple[str, ...]
-Training = SpectralTraining | AttentionTraining | DenseTraining
-
-
-class PretrainData(BaseModel):
-    """Where the panels are.
-
-    Parameters
-    ----------
-    path : str or None
-        Folder of price panels, CSV or Parquet; None where only simulated markets are learned from.
-    panels : mapping of str to str
-        File of every panel that `training.sources` draw from, without its suffix; what is not given here keeps its
-        default name.
-    sectors : str or None
-        File in the same folder, with its suffix, of the columns asset (or ticker) and sector. A source may then draw
-        from one sector of a panel, such as "stocks:Energy".
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    path: str | None = None
-    panels: dict[str, str] = Field(default_factory=lambda: dict(PANELS))
-    sectors: str | None = None
-
-    @field_validator("panels")
-    @classmethod
-    def _with_defaults(cls, value: dict[str, str]) -> dict[str, str]:
-        return {**PANELS, **value}
-
-
-class PretrainOptions(BaseModel):
-    """Everything that `pretrain` can be told.
-
-    Parameters
-    ----------
-    preset : {"quick", "full"}
-        A twentieth of the windows and one network, for a look in minutes; or what ships.
-    seed : int
-        Every random number comes from it.
-    network : {"spectral", "attention", "dense"}
-        Which network is trained.
-    windows : int or None
-        Training windows of a vintage, about; None takes what the training says. Below 2,000 the attention and the dense
-        network are made smaller and regularised more.
-    vintages : tuple of str
-        Years, each up to 2020, and "synthetic".
-    data : mapping
-        Folder and file names.
-    training : mapping
-        Windows, network, loss and loop of the spectral network.
-    attention, dense : mapping or None
-        The same of the other two, each read for its network only; None for the defaults.
-    budgets : mapping
-        Seconds that training may take; what takes longer is recorded so, and not stopped.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    preset: Preset = "quick"
-    seed: int = Field(default=42, ge=0)
-    network: Literal["spectral", "attention", "dense"] = "spectral"
-    windows: int | None = Field(default=None, ge=50)
-    vintages: Vintages = ("2008", "2012", "2016", "2020", SYNTHETIC)
-    data: PretrainData = PretrainData()
-    training: SpectralTraining = SpectralTraining()
-    attention: AttentionTraining | None = None
-    dense: DenseTraining | None = None
-    budgets: Budgets = Budgets()
-
-    @property
-    def model(self) -> str:
-        """Family and network."""
-        return f"shrinkage/{self.network}"
-
-    @property
-    def chosen(self) -> Training:
-        """The training of the network, with as many windows as were asked for."""
-        if self.network == "spectral":
-            share = 1.0 if self.windows is None else self.windows / _n_windows(self.training)
-            return self.training if share == 1.0 else self.training.scaled(share)
-        other = self.attention or AttentionTraining() if self.network == "attention" else self.dense or DenseTraining()
-        return other if self.windows is None else other.limited(self.windows)
-
-    @model_validator(mode="after")
-    def _reads_all(self) -> PretrainOptions:
-        given = {name for name in ("attention", "dense") if getattr(self, name) is not None}
-        given |= {"spectral"} if self.training != SpectralTraining() else set()
-        if unread := sorted(given - {self.network}):
-            key = "training" if unread[0] == "spectral" else unread[0]
-            raise ValueError(f"{key} is read for network {unread[0]}, and network is {self.network}; leave one out")
-        return self
-
-    @field_validator("vintages", mode="before")
-    @classmethod
-    def _as_text(cls, value: Any) -> Any:
-        return [str(name) for name in value] if isinstance(value, (list, tuple)) else value
-
-    @field_validator("vintages")
-    @classmethod
-    def _known(cls, value: Vintages) -> Vintages:
-        if not value:
-            raise ValueError(f"name at least one vintage, a year or {SYNTHETIC!r}")
-        for name in value:
-            if name != SYNTHETIC and (not re.fullmatch(r"(19|20)\d\d", name) or int(name) > LAST_DAY.year):
-                raise ValueError(f"a vintage is a year up to {LAST_DAY.year}, or {SYNTHETIC!r}, got {name!r}")
-        return tuple(dict.fromkeys(value))
-
-
-@dataclass(frozen=True)
-class Vintage:
-    """One bundle to be made.
-
-    Parameters
-    ----------
-    name : str
-        A year or "synthetic".
-    through : Timestamp or None
-        Last date that may be seen; None where no market is.
-    returns : mapping of str to DataFrame
-        Simple returns of every panel through that date.
-    panels : mapping of str to mapping
-        File, fingerprint, assets, rows and dates of each.
-    """
-
-    name: str
-    through: pd.Timestamp | None
-    returns: Mapping[str, pd.DataFrame]
-    panels: Mapping[str, Mapping[str, Any]]
-
-    @property
-    def date(self) -> str:
-        """Name of its folder."""
-        return short_date(UNDATED if self.through is None else self.through)
-
-    def options(self, training: Training) -> Training:
-        """The training of this vintage: simulated markets alone where it may see no other."""
-        return training.simulated() if self.through is None else training
 
 
 @dataclass(frozen=True)
@@ -345,9 +170,9 @@ def pretrain(config: PretrainOptions, context: RunContext, *, progress: Progress
     """
     check_writable(context.folder)
     with progress("Reading", 1) as step:
-        vintages = _vintages(config)
+        vintages = read_vintages(config)
         step()
-    fingerprint = _fingerprint(vintages)
+    fingerprint = panels_digest(vintages)
     settings = config.model_dump(mode="json")
     identifier = run_identifier(context.started, f"{settings}{fingerprint}")
     training = config.chosen
@@ -423,8 +248,8 @@ def plan_pretraining(config: PretrainOptions, *, n_jobs: int = 1) -> PretrainPla
     DataError, ParameterError
         As in `pretrain`.
     """
-    vintages = _vintages(config)
-    newest = _newest(vintages)
+    vintages = read_vintages(config)
+    newest = newest_vintage(vintages)
     options = newest.options(config.chosen)
     small = options.scaled(_PROBE_SHARE)
     small = small.model_copy(update={"loop": small.loop.model_copy(update={"max_epochs": 1, "patience": 1})})
@@ -455,192 +280,6 @@ def plan_pretraining(config: PretrainOptions, *, n_jobs: int = 1) -> PretrainPla
         total_seconds=alone * -(-len(vintages) // n_processes),
         budgets=tuple(check_budget(config.model, {v.date: each for v in vintages}, budgets=config.budgets)),
     )
-
-
-def data_fingerprint(config: PretrainOptions) -> str:
-    """SHA-256 over the panels as the newest vintage sees them.
-
-    Raises
-    ------
-    DataError, ParameterError
-        As in `pretrain`.
-    """
-    return _fingerprint(_vintages(config))
-
-
-def model_card(bundle: Bundle) -> str:
-    """What a user should know of shipped weights, in Markdown, from their bundle alone.
-
-    Parameters
-    ----------
-    bundle : Bundle
-        Made by `pretrain`.
-
-    Returns
-    -------
-    str
-        Data, dates, universes and counts, frequency, horizon, limits, losses and provenance.
-    """
-    told = bundle.details
-    training = _TRAININGS[bundle.network].model_validate(told["training"])
-    sources = training.sources
-    undated = is_undated(bundle)
-    sizes = sorted({n for source in sources for n in source.counts})
-    rows = min(source.min_lookback for source in sources), max(source.max_lookback for source in sources)
-    horizons = sorted({(source.horizon, source.frequency) for source in sources})
-    spans = " or ".join(f"{horizon} {'days' if kept == 'daily' else 'weeks'}" for horizon, kept in horizons)
-    name = "synthetic" if undated else f"{bundle.trained_through:%Y}"
-    asked = "" if bundle.network == "spectral" else f", network={bundle.network!r}"
-    seen = "no market at all" if undated else f"rows through {short_date(bundle.trained_through)}"
-    lines = [
-        f"# NeuralShrinkage, {bundle.network} network, vintage {name}",
-        "",
-        f"Weights for the covariance of asset returns, `NeuralShrinkage(weights={name!r}{asked})`; they have seen "
-        f"{seen}.",
-        "",
-        "## Data",
-        "",
-    ]
-    if told["panels"]:
-        lines += ["| panel | file | assets | rows | dates | fingerprint |", "|---|---|---|---|---|---|"]
-        lines += [
-            f"| {key} | {p['file']} | {p['assets']} | {p['rows']} | {p['first']} to {p['last']} | "
-            f"{p['fingerprint'][:16]} |"
-            for key, p in told["panels"].items()
-        ]
-        lines += ["", f"Decisions in the windows: {told['first_date'][:10]} to {told['last_date'][:10]}."]
-    else:
-        lines += ["Simulated markets alone: normal and Student rows of random populations."]
-    lines += ["", "## Windows", "", "| source | drawn from | frequency | change | assets | windows |"]
-    lines += ["|---|---|---|---|---|---|"]
-    lines += [
-        f"| {s.name} | {' and '.join(s.panels) or 'simulation'} | {s.frequency} | {s.change} | "
-        f"{_range(s.counts)} | {s.n_windows} |"
-        for s in sources
-    ]
-    lines += [
-        "",
-        "## Use and limits",
-        "",
-        f"- Frequency {' and '.join(sorted({s.frequency for s in sources}))}; horizon {spans}.",
-        f"- Trained on {_range(sizes)} assets and {_range(rows)} rows. Inputs beyond what training "
-        "has seen are clamped; `diagnostics_['out_of_range']` is their share.",
-        "- A decision on or before the last row seen is in-sample: take `weights='as_of'` for evidence."
-        if not undated
-        else "- It has seen no market, so it is out of sample on every date.",
-    ]
-    if not undated and any(p["file"] in PANELS.values() for p in told["panels"].values()):
-        lines += [
-            "- US stocks and US-listed funds only. The stocks are firms that were still listed in 2024, softened by "
-            "those listed in 2017 and gone by 2024: firms that ended before are not in the data.",
-        ]
-    lines += ["", "## Losses", "", "| member | validation, untrained | validation, kept | training, same epoch |"]
-    lines += ["|---|---|---|---|"]
-    for member, losses in enumerate(told["losses"]):
-        best = int(np.argmin([validation for _, validation in losses]))
-        lines += [f"| {member} | {losses[0][1]:.4f} | {losses[best][1]:.4f} | {losses[best][0]:.4f} |"]
-    if "calibration" in told:
-        lines += ["", *interval_lines(told["calibration"])]
-    lines += [
-        "",
-        "Validation windows are other draws from the same years: they watch the training and say nothing about later "
-        "years.",
-        "",
-        *ensemble_lines(told),
-        *heads_card(told.get("heads", {})),
-        "## Provenance",
-        "",
-        f"- Command: `{told['command']}` (preset {told['preset']}, seed {told['seed']})",
-        f"- Commit: {told['git_commit'] or 'not a repository'}",
-        f"- SHA-256 of the weights: {bundle.digest}",
-        *([f"- Started from weights {told['initial_digest']}"] if "initial_digest" in told else []),
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _range(numbers: Collection[int]) -> str:
-    first, last = min(numbers), max(numbers)
-    return str(first) if first == last else f"{first} to {last}"
-
-
-# ---------------------------------------------------------------------------- data
-
-
-def _vintages(config: PretrainOptions) -> list[Vintage]:
-    """Every vintage with its data; rows after it are gone before prices become returns."""
-    dated = [name for name in config.vintages if name != SYNTHETIC]
-    needed = sorted({name for source in config.chosen.sources for name in source.panels}) if dated else []
-    tables = {name: _read(config.data, name) for name in needed}
-    vintages = []
-    for name in config.vintages:
-        if name == SYNTHETIC:
-            vintages.append(Vintage(name, None, {}, {}))
-            continue
-        through = min(pd.Timestamp(f"{name}-12-31"), LAST_DAY)
-        panels = {key: _cut(table, through) for key, table in tables.items()}
-        told = {key: _description(config.data.panels[key.partition(":")[0]], panel) for key, panel in panels.items()}
-        vintages.append(Vintage(name, through, {key: panel.returns for key, panel in panels.items()}, told))
-    return vintages
-
-
-def _read(data: PretrainData, name: str) -> Tables:
-    """A panel, or one sector of it."""
-    name, _, sector = name.partition(":")
-    if name not in data.panels:
-        raise ParameterError(
-            f"training.sources draw from panel {name!r}, and data.panels names no file for it; it names "
-            f"{', '.join(sorted(data.panels))}"
-        )
-    if data.path is None:
-        raise ParameterError(
-            "pretraining on markets needs a folder of panels; give --data, or only --vintage synthetic"
-        )
-    folder, stem = Path(data.path), data.panels[name]
-    if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}; --data names the folder of the panels")
-    found = next((path for suffix in _SUFFIXES if (path := folder / f"{stem}{suffix}").is_file()), None)
-    if found is None:
-        raise DataError(
-            f"panel {name!r} is missing: {folder} holds no {stem}.parquet or {stem}.csv; add it, or name another file "
-            f"under data.panels.{name}"
-        )
-    if not sector:
-        return read_tables(found, kind="prices")
-    if data.sectors is None:
-        raise ParameterError(f"a source draws from {name}:{sector}, and data.sectors names no file of sectors")
-    tables = read_tables(found, kind="prices", sectors=folder / data.sectors)
-    assert tables.sectors is not None  # they were given
-    return replace(tables, values=sector_panel(tables.values, tables.sectors, sector), sectors=None)
-
-
-def _cut(tables: Tables, through: pd.Timestamp) -> Panel:
-    values = tables.values[tables.values.index <= through].dropna(axis=1, how="all")
-    if values.empty:
-        raise DataError(f"{tables.source} holds no price through {short_date(through)}; leave out that vintage")
-    return replace(tables, values=values).to_panel()
-
-
-def _description(file: str, panel: Panel) -> dict[str, Any]:
-    index = panel.index
-    return {
-        "file": file,
-        "fingerprint": panel.fingerprint,
-        "assets": panel.n_assets,
-        "rows": panel.n_observations,
-        "first": short_date(index[0]),
-        "last": short_date(index[-1]),
-    }
-
-
-def _newest(vintages: Sequence[Vintage]) -> Vintage:
-    return max(vintages, key=lambda vintage: UNDATED if vintage.through is None else vintage.through)
-
-
-def _fingerprint(vintages: Sequence[Vintage]) -> str:
-    """Of what the newest vintage sees; every other sees a part of it."""
-    told = {name: panel["fingerprint"] for name, panel in _newest(vintages).panels.items()}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 # ---------------------------------------------------------------------------- training
@@ -718,19 +357,8 @@ def _train(
     return train_on_tokens(panels, through, options=options, **how)
 
 
-_TRAININGS: dict[str, type[Training]] = {
-    "spectral": SpectralTraining,
-    "attention": AttentionTraining,
-    "dense": DenseTraining,
-}
-
-
 def _name_of(training: Training) -> str:
-    return next(name for name, kind in _TRAININGS.items() if isinstance(training, kind))
-
-
-def _n_windows(training: Training) -> int:
-    return sum(source.n_windows for source in training.sources)
+    return next(name for name, kind in TRAININGS.items() if isinstance(training, kind))
 
 
 def _n_processes(training: Training, n_vintages: int, n_jobs: int) -> int:

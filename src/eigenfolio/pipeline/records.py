@@ -36,7 +36,9 @@ from eigenfolio.pipeline.judge import Progress
 from eigenfolio.pipeline.models import CHAMPION
 from eigenfolio.pipeline.options import CompareOptions, RunOptions, TrainOptions
 from eigenfolio.pipeline.prepare import prepare
-from eigenfolio.pipeline.pretrain import PretrainOptions, PretrainOutcome, data_fingerprint, pretrain
+from eigenfolio.pipeline.pretrain import PretrainOutcome, pretrain
+from eigenfolio.pipeline.pretrain_data import data_fingerprint
+from eigenfolio.pipeline.pretrain_options import PretrainOptions
 from eigenfolio.pipeline.run import Outcome, RunContext, flatten, run
 from eigenfolio.pipeline.train import TrainOutcome, train
 from eigenfolio.pipeline.work import INERT
