@@ -6,7 +6,8 @@ relation   An asset that others explain almost exactly, and that minimum varianc
            among stocks. The hedge lives in the ratios of the volatilities and in one small eigenvalue, and any learned
            change of either breaks it. The answer is moved to the steady spectrum alone, with its classical eigenvalues,
            under the volatilities of the rows that spectrum is made of, which keep linear relations as they are; only
-           the common level of the volatilities stays learned.
+           the common level of the volatilities stays learned. Of the covariance that results, half is exchanged for
+           QIS of the plain rows at the same level (`eigenfolio.learned.plain_rows`).
 range      Inputs beyond what training has seen. The answer is moved to no change at all.
 
 With P the precision of the steady spectrum, G an asset together with those that copy it (squared correlation above
@@ -43,6 +44,7 @@ _OUTLYING = (6.0, 10.0)  # spreads below the median log residual variance
 _EXACT = (0.5, 1.0)  # below the median, in logs
 _WANTED = (0.1, 0.4)  # share of 1 / variance
 _OUTSIDE = (0.1, 0.4)  # share of inputs
+_PLAIN_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,11 @@ class Guard:
     relation: float
     range: float
     assets: tuple[int, ...]
+
+    @property
+    def plain_share(self) -> float:
+        """Share of the covariance that is QIS of the plain rows."""
+        return _PLAIN_SHARE * self.relation
 
 
 def guarded(window: SpectralWindow, answer: SpectralAnswer, *, out_of_range: float) -> tuple[SpectralAnswer, Guard]:

@@ -21,6 +21,7 @@ from eigenfolio.errors import DataError, LookaheadError, LookaheadWarning, Param
 from eigenfolio.learned.estimates import attention_estimate, dense_estimate
 from eigenfolio.learned.guard import Guard, guarded
 from eigenfolio.learned.heads import HEAD_ATTRIBUTES, SelfReport, missing_attribute, self_report
+from eigenfolio.learned.plain_rows import averaged, plain_covariance
 from eigenfolio.learned.risk_interval import risk_interval
 from eigenfolio.learned.shipped import is_shipped_name, is_undated, shipped_bundle, shipped_series
 from eigenfolio.learned.spectra import spectral_window
@@ -110,7 +111,8 @@ class NeuralShrinkage(CovarianceModel):
     guard_ : Guard
         Of the spectral network: by how much, in [0, 1], its answer was moved to the classical start, for the sake of
         near-exact relations (`relation`, and the columns of X that are in them, `assets`) and because inputs lie beyond
-        what training has seen (`range`).
+        what training has seen (`range`). With relations, a share of the covariance (`plain_share`) is QIS of the plain
+        rows, of which `block_shrinkage_` does not speak.
     trained_through_ : Timestamp or None
         Last date the weights in use have seen; None where they have seen no market.
     in_sample_ : bool or None
@@ -270,6 +272,9 @@ class NeuralShrinkage(CovarianceModel):
             places = np.flatnonzero(active)
             self.guard_ = replace(guard, assets=tuple(int(places[i]) for i in guard.assets))
         self._structure, self._active = combine(described, answer), active
+        if share := self.guard_.plain_share:
+            plain = plain_covariance(window, center=not self.assume_centered)
+            self._structure = averaged(self._structure, plain, share)
         self.shrinkage_, self.block_shrinkage_ = shrunk_spectrum(described, answer)
         self.diagnostics_ |= {
             "shrinkage": self.shrinkage_,

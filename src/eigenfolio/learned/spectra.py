@@ -54,6 +54,7 @@ __all__ = [
     "VOLATILITY_SHARE",
     "SpectralWindow",
     "Spectrum",
+    "correlation_eigen",
     "monotone_eigenvalues",
     "spectral_window",
 ]
@@ -412,6 +413,16 @@ def _spectrum(
     seen_share = 1.0 if complete else np.maximum(weights @ observed, 1e-6)
     damped = 0.5 * np.log(np.where(still, 1.0, size / seen_share))
     return Spectrum(tokens, assets, context, transposed.T, logs, tilted), summary, damped
+
+
+def correlation_eigen(z: FloatArray, *, center: bool = True) -> tuple[FloatArray, FloatArray]:
+    """Eigenvalues of the correlation z'z, descending and without those that are zero, and vectors (n_values, n_assets).
+
+    The columns of `z`, (n_rows, n_assets), have unit length; one that does not move is an eigenvector of its own.
+    """
+    still = np.einsum("ti,ti->i", z, z) <= 1e-12
+    values, transposed, _ = _eigen(z, still, np.ones(z.shape[1]), n_lost=1 if center else 0)
+    return values, transposed
 
 
 def _eigen(
