@@ -1,18 +1,20 @@
 """Learned shrinkage against the best fixed estimators, cell by cell, out of sample.
 
-Run as ``python benchmarks/shrinkage.py FOLDER [--span choice|report] [--weights 2012|PATH] [--jobs N]``; FOLDER holds
-the panels (us_equity_adj_close.parquet and its neighbours). A cell is a panel, a number of assets N and a look-back T.
-Every 21 rows, the first N names in a fixed random order that were quoted on all of the last T rows, and moved on nine
-tenths of them, are held for 21 rows in two books: unconstrained minimum variance, and long-only with a cap of 5 % (10 %
-up to 40 assets). A name that ends keeps its loss, weights drift, and trades from the drifted weights cost 10 bp. Each
-cell is drawn with several orders.
+Run as ``python benchmarks/shrinkage.py FOLDER [--span choice|report] [--weights 2012|PATH] [--panels us etf ...]
+[--jobs N]``; FOLDER holds the panels (us_equity_adj_close.parquet and its neighbours). A cell is a panel, a number of
+assets N and a look-back T. Every 21 rows, the first N names in a fixed random order that were quoted on all of the last
+T rows, and moved on nine tenths of them, are held for 21 rows in two books: unconstrained minimum variance, and
+long-only with a cap of 5 % (10 % up to 40 assets). A name that ends keeps its loss, weights drift, and trades from the
+drifted weights cost 10 bp. Each cell is drawn with several orders.
 
 The figure is the mean over windows of the log ratio of realised volatilities, in per cent; negative is calmer. The
 champion was named beforehand: QIS on the lag-weighted devolatilised correlation, restored to unit diagonal, with
 EWMA(63) volatilities. "best" is the best of the other fixed estimators in that cell, chosen in hindsight by the same
-figure, "best of all" counts the champion among them. "pooled" is the log ratio of the volatilities of all days as one,
-against the estimator that is best by it. Intervals are block bootstraps over dates (two windows a block, all draws and
-cells of a date together).
+figure, "best of QIS and AO" leaves out Ledoit-Wolf, "best of all" counts the champion as well: QIS on the correlation,
+Ledoit-Wolf on the correlation toward the identity and toward the mean correlation, and average oracle, the first and
+last with EWMA(63) volatilities as well. "pooled" is the log ratio of the volatilities of all days as one, against the
+estimator that is best by it. Intervals are block bootstraps over dates (two windows a block, all draws and cells of a
+date together).
 
 Choices were made on `choice` (2013-2016). `report` (2017-2020; delisted names and funds 2013 to 2017-11) is for
 reporting: every run of it adds a line to benchmarks/looks.txt, and their number is printed.
@@ -32,10 +34,11 @@ from eigenfolio import NeuralShrinkage
 from eigenfolio.constraints import UNCONSTRAINED, Constraints
 from eigenfolio.data import Decision
 from eigenfolio.evaluation import walk_forward
-from eigenfolio.models import AverageOracle, QuadraticInverseShrinkage, champion_covariance
+from eigenfolio.models import AverageOracle, LedoitWolf, QuadraticInverseShrinkage, champion_covariance
 from eigenfolio.parallel import run_tasks
 
 LEARNED, CHAMPION = "learned", "champion"
+CLEANERS = ["QIS", "QIS + EWMA", "AO", "AO + EWMA"]
 LOOKS = Path(__file__).with_name("looks.txt")
 PANELS = {
     "us": "us_equity_adj_close",
@@ -95,6 +98,8 @@ def cell(
         "QIS + EWMA": QuadraticInverseShrinkage(
             on="correlation", unit_diagonal=False, volatility="ewma", lookback=lookback
         ),
+        "LW": LedoitWolf(on="correlation", lookback=lookback),
+        "LW constant correlation": LedoitWolf(target="constant_correlation", on="correlation", lookback=lookback),
         "AO": AverageOracle(lookback=lookback, n_windows=6),
         "AO + EWMA": AverageOracle(lookback=lookback, n_windows=6, volatility="ewma"),
     }
@@ -168,6 +173,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--span", choices=list(SPANS), default="choice")
     parser.add_argument("--weights", default="2012")
+    parser.add_argument("--panels", nargs="*", choices=list(CELLS), default=list(CELLS))
     parser.add_argument("--draws", type=int, default=2)
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
@@ -176,12 +182,12 @@ def main() -> None:
             file.write(f"{pd.Timestamp.now():%Y-%m-%d %H:%M} weights={arguments.weights}\n")
         print(f"look number {len(LOOKS.read_text().splitlines())} at the report years")
     tasks, names = [], []
-    for panel, shapes in CELLS.items():
+    for panel in arguments.panels:
         returns = read_returns(arguments.folder, panel)
         first, last = SPANS[arguments.span]
         if arguments.span == "report" and panel in EARLY:
             first = SPANS["choice"][0]
-        for n_assets, lookback in shapes:
+        for n_assets, lookback in CELLS[panel]:
             for draw in range(arguments.draws if n_assets < 400 else 1):
                 tasks.append((returns, n_assets, lookback, (first, last), draw, arguments.weights))
                 names.append((panel, n_assets, lookback))
@@ -203,6 +209,8 @@ def main() -> None:
             {
                 "best of all": 100 * (logs[LEARNED] - logs[logs[everyone].mean().idxmin()]).groupby("date").mean(),
                 "best": 100 * (logs[LEARNED] - logs[best]).groupby("date").mean(),
+                "best of QIS and AO": 100
+                * (logs[LEARNED] - logs[logs[CLEANERS].mean().idxmin()]).groupby("date").mean(),
                 "champion": 100 * (logs[LEARNED] - logs[CHAMPION]).groupby("date").mean(),
                 "long-only": 100 * (capped[LEARNED] - capped[CHAMPION]).groupby("date").mean(),
             }
@@ -222,7 +230,7 @@ def main() -> None:
         worst = max(frame["best"].mean() for frame in frames)
         print(f"\n{panel}, {len(frames)} cells together, {len(mean)} dates (worst cell against best {worst:+.2f})")
         for column in mean.columns:
-            print(f"  {column:>10}: {shown(mean[column])}")
+            print(f"  {column:>18}: {shown(mean[column])}")
 
 
 if __name__ == "__main__":
