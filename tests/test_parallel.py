@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 
+from threadpoolctl import threadpool_info, threadpool_limits
+
 from eigenfolio.parallel import run_tasks
 
 CODE = """
@@ -65,3 +67,15 @@ def test_a_task_on_its_way_when_the_parent_is_killed_is_not_begun(tmp_path):
     parent.wait()
     time.sleep(3.0)
     assert [path.name for path in tmp_path.iterdir()] == ["arriving"]
+
+
+def blas_threads(_):
+    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+
+def test_every_task_runs_its_linear_algebra_on_one_thread_and_the_limit_ends_with_it():
+    with threadpool_limits(limits=2):
+        before = blas_threads(0)
+        found = run_tasks(blas_threads, [(0,), (1,)])
+        assert blas_threads(0) == before
+    assert found == [[1] * len(before)] * 2

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +19,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import joblib
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 __all__ = ["run_tasks"]
 
@@ -27,8 +28,14 @@ Result = TypeVar("Result")
 
 def _on_one_thread(function: Callable[..., Result], arguments: tuple[Any, ...], parent: int) -> Result:
     _do_not_outlive(parent)
-    with threadpool_limits(limits=1):
+    with _libraries(len(sys.modules)).limit(limits=1):
         return function(*arguments)
+
+
+@lru_cache(maxsize=1)
+def _libraries(n_modules: int) -> ThreadpoolController:
+    """The linear algebra that is loaded; the search takes milliseconds, so it is made again after imports only."""
+    return ThreadpoolController()
 
 
 @lru_cache
