@@ -44,12 +44,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from numba import njit
-from scipy.cluster.hierarchy import cophenet, fcluster, leaves_list, optimal_leaf_ordering
+from scipy.cluster.hierarchy import cophenet, fcluster, leaves_list
 from scipy.cluster.hierarchy import linkage as scipy_linkage
 from scipy.spatial.distance import squareform
 
 from eigenfolio.errors import DataError, ParameterError
 from eigenfolio.models.covariance_model import whole_number
+from eigenfolio.models.leaf_order import turned_tree
 
 __all__ = [
     "CONVENTIONS",
@@ -202,7 +203,7 @@ def cluster_tree(condensed: FloatArray, *, linkage: Linkage, convention: Convent
         return np.empty((0, 4)), np.zeros(1, dtype=np.int64)
     tree = scipy_linkage(condensed, linkage)
     if convention == "optimal_leaf":
-        tree = optimal_leaf_ordering(tree, condensed)
+        tree = turned_tree(tree, condensed)
     return tree, leaves_list(tree).astype(np.int64)
 
 
@@ -350,12 +351,13 @@ def _distances(rho: FloatArray, root: bool) -> FloatArray:
 
 @njit(cache=True, error_model="numpy")
 def _cluster_sums(matrix: FloatArray, own: IntArray, n_clusters: int) -> FloatArray:
-    """Sum of each row over the members of each cluster, shape (n_assets, n_clusters)."""
-    sums = np.zeros((matrix.shape[0], n_clusters))
-    for i in range(matrix.shape[0]):
-        for j in range(matrix.shape[0]):
-            sums[i, own[j]] += matrix[i, j]
-    return sums
+    """Sum of each row of a symmetric matrix over the members of each cluster, shape (n_assets, n_clusters)."""
+    sums = np.zeros((n_clusters, matrix.shape[0]))
+    for j in range(matrix.shape[0]):  # whole rows at a time: an instruction adds several of their entries
+        total, row = sums[own[j]], matrix[j]
+        for i in range(row.size):
+            total[i] += row[i]
+    return np.ascontiguousarray(sums.T)
 
 
 @njit(cache=True, error_model="numpy")
