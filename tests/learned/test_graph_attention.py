@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -183,6 +184,49 @@ def test_an_ensemble_holds_the_mean_of_its_books():
     assert 0.5 * np.abs(slow - previous).sum() <= 0.05 + 1e-12
     with pytest.raises(ParameterError, match="at least one portfolio"):
         GraphEnsemble().fit(X)
+
+
+def test_a_limit_on_turnover_of_the_training_asks_for_previous_weights():
+    limited = random_gat_bundle(max_turnover=0.05)
+    assert GraphAttentionPortfolio(limited).needs_previous_weights
+    assert GraphAttentionPortfolio(random_gat_bundle(), max_turnover=0.05).needs_previous_weights
+    assert not GraphAttentionPortfolio(random_gat_bundle()).needs_previous_weights
+    assert not GraphAttentionPortfolio("no such folder").needs_previous_weights
+    ensemble = GraphEnsemble([("mst", GraphAttentionPortfolio(limited)), ("free", GraphAttentionPortfolio())])
+    assert ensemble.needs_previous_weights
+    assert not GraphEnsemble([("free", GraphAttentionPortfolio())]).needs_previous_weights
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_skfolio_hands_the_drifted_weights_on_under_a_limit(wrapped):
+    model = GraphAttentionPortfolio(random_gat_bundle(n_members=2, max_turnover=0.04))
+    if wrapped:
+        model = GraphEnsemble(
+            [("a", model), ("b", clone(model).set_params(weights=random_gat_bundle(max_turnover=0.04)))]
+        )
+    predicted = cross_val_predict(
+        model, X, cv=WalkForward(train_size=160, test_size=35), portfolio_params={"weight_drift": True}
+    )
+    books = list(predicted)
+    assert len(books) == 4
+    for before, after in pairwise(books):
+        assert 0.5 * np.abs(after.weights - before.ending_weights).sum() <= 0.04 + 1e-9
+
+
+def test_what_must_be_sold_counts_toward_the_limit():
+    gone = X.copy()
+    gone.iloc[-30:, 4] = np.nan
+    previous = dict.fromkeys(X.columns, 0.9 / 18) | {"elsewhere": 0.1}
+    model = GraphAttentionPortfolio(random_gat_bundle(), max_turnover=0.2, previous_weights=previous).fit(gone)
+    traded = 0.5 * (np.abs(model.weights_ - 0.9 / 18).sum() + 0.1)
+    assert traded == pytest.approx(0.2)
+    assert model.diagnostics_["turnover"] == pytest.approx(traded)
+    forced = clone(model).set_params(max_turnover=0.01).fit(gone)
+    assert forced.diagnostics_["turnover"] == pytest.approx(0.15)  # 0.1 elsewhere and 0.05 of A04, bought again
+    assert forced.diagnostics_["turnover_limit"] == pytest.approx(0.15)
+    ensemble = GraphEnsemble([("one", clone(model)), ("two", clone(model))], previous_weights=previous).fit(gone)
+    assert ensemble.diagnostics_["turnover"] == pytest.approx(0.2)
+    assert ensemble.diagnostics_["turnover_limit"] == pytest.approx(0.2)
 
 
 def test_a_clone_shares_the_bundle():

@@ -7,6 +7,11 @@ rows of the lag. Trades go from the drifted weights to the target; their cost is
 first row held. Holdings that are no longer eligible are sold at the next rebalance; a missing return
 while held is zero.
 
+A portfolio model whose `needs_previous_weights` says so (a limit on turnover, costs inside) decides one
+date after the other, and is given as `previous_weights` what its own last book has become by row t. The
+trade is made `lag` rows later, from weights that have drifted on by then: a limit on turnover binds what
+is known at the decision, and the trade itself may differ from it by the drift of those rows.
+
 Why not skfolio's engines: they carry learned models (tests/evaluation/test_skfolio_engines.py sends
 one through every engine and finds the weights, costs and returns of a naive loop), and `WalkForward`
 still plans the dates. What they cannot do, each shown there by a test:
@@ -158,6 +163,9 @@ class _Decided:
     diagnostics: dict[str, dict[str, float]]
     errors: dict[tuple[str, str], str]
 
+    def joined(self, other: _Decided) -> _Decided:
+        return _Decided(self.weights | other.weights, self.diagnostics | other.diagnostics, self.errors | other.errors)
+
 
 def walk_forward(
     models: Mapping[str, BaseCovariance | BaseOptimization],
@@ -175,7 +183,8 @@ def walk_forward(
     A covariance model is fitted once per date and judged by its minimum-variance portfolio in every
     book; a portfolio model is judged by its own weights, under the book ``"own"``. Models are cloned
     before each fit and see a read-only copy of the past. A decision that fails is recorded, and its
-    track keeps the weights it had (cash before the first success).
+    track keeps the weights it had (cash before the first success). A portfolio model that needs its
+    previous weights gets those of its own book from the second decision on, by asset name.
 
     Parameters
     ----------
@@ -194,9 +203,10 @@ def walk_forward(
     cost_bps : float >= 0
         Basis points per unit traded.
     n_jobs : int
-        Processes over the dates; the result has the same bits for any number.
+        Processes over the dates, and over the models that need their previous weights; the result has
+        the same bits for any number.
     on_done : callable, optional
-        Called once per finished decision date, in order.
+        Called once per finished decision date, in order; models that need their previous weights follow.
 
     Returns
     -------
@@ -233,12 +243,20 @@ def walk_forward(
     _check_decisions(decisions, returns)
     columns = _eligible_columns(eligible, returns, decisions)
     proportional_cost([], cost_bps=cost_bps)
+    following = {name: model for name, model in models.items() if _follows(model)}
+    apart = {name: model for name, model in models.items() if name not in following}
     # One task per date: joblib memory-maps `values`, so a task carries the models and little else.
     tasks = [
-        (dict(models), dict(books), values, returns.index, returns.columns, decision.row, seen)
+        (apart, dict(books), values, returns.index, returns.columns, decision.row, seen)
         for decision, seen in zip(decisions, columns, strict=True)
     ]
     decided = run_tasks(_decide, tasks, n_jobs=n_jobs, on_done=on_done)
+    one_by_one = [
+        (name, model, values, returns.index, returns.columns, list(decisions), columns)
+        for name, model in following.items()
+    ]
+    for outcomes in run_tasks(_decide_in_turn, one_by_one, n_jobs=n_jobs):
+        decided = [outcome.joined(more) for outcome, more in zip(decided, outcomes, strict=True)]
 
     dates = pd.DatetimeIndex([decision.date for decision in decisions], name=returns.index.name)
     failures = tuple(
@@ -300,6 +318,46 @@ def _decide(
             except Exception as error:  # a failed fold is a recorded result
                 outcome.errors[name, book] = _words(error)
     return outcome
+
+
+def _follows(model: Any) -> bool:
+    """Whether a decision of the model depends on what it holds."""
+    return isinstance(model, BaseOptimization) and bool(model.needs_previous_weights)
+
+
+def _decide_in_turn(
+    name: str,
+    model: BaseOptimization,
+    values: NDArray[np.float64],
+    index: pd.DatetimeIndex,
+    names: pd.Index,
+    decisions: Sequence[Decision],
+    columns: Sequence[NDArray[np.intp]],
+) -> list[_Decided]:
+    """Decide one date after the other, each told what the last book has become by its row and no later."""
+    outcomes = []
+    book, start = None, 0  # weights on the first row of the last window, once there are some
+    for decision, seen in zip(decisions, columns, strict=True):
+        asked = model
+        if book is not None:
+            known = hold(book, values[start : decision.row + 1])[1]
+            asked = clone(model).set_params(previous_weights=_named(known, names, seen))
+            book = hold(book, values[start : decision.start])[1]  # kept as it is where the decision fails
+        outcome = _decide({name: asked}, {}, values, index, names, decision.row, seen)
+        target = outcome.weights.get((name, OWN_BOOK))
+        if target is not None:
+            book = np.zeros(len(names))
+            book[seen] = target
+        start = decision.start
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _named(held: NDArray[np.float64], names: pd.Index, seen: NDArray[np.intp]) -> Any:
+    """What is held by name, of assets no longer seen too; without names, of the columns seen."""
+    if not all(isinstance(name, str) for name in names):
+        return held[seen]
+    return {name: float(weight) for name, weight in zip(names, held, strict=True) if weight != 0.0}
 
 
 def _track(

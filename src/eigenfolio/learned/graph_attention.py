@@ -23,10 +23,11 @@ from sklearn.utils import Tags
 
 from eigenfolio.artifacts import Bundle, BundleSeries
 from eigenfolio.constraints import Constraints
-from eigenfolio.errors import ArtifactError, DataError, LookaheadError, ParameterError
+from eigenfolio.errors import ArtifactError, DataError, EigenfolioError, LookaheadError, ParameterError
 from eigenfolio.learned.asset_graphs import default_covariance, graph_name, graph_view
 from eigenfolio.learned.node_features import NODE_FEATURES
 from eigenfolio.learned.stored_series import stored_series
+from eigenfolio.models.limited_turnover import Holdings, read_holdings
 from eigenfolio.models.window import active_assets, check_returns
 from eigenfolio.projection import closest_book
 
@@ -66,14 +67,18 @@ class GraphAttentionPortfolio(_Portfolio):
     max_weight : float in (0, 1], optional
         Cap of each asset; that of the training unless given (1 without a bundle).
     max_turnover : float in (0, 1], optional
-        Largest half sum of trades from `previous_weights`; without those there is no limit.
+        Largest half sum of trades from `previous_weights`; that of the training unless given, and without previous
+        weights there is no limit. It gives way to trades that must be made: what is held of assets that are not
+        active any more, or above the cap.
     max_positions : int, optional
-        Largest number of assets held; not together with `max_turnover`.
+        Largest number of assets held; not together with `max_turnover`; that of the training unless given.
     undated : {"raise", "newest"}, default="raise"
         What to do with dated weights when X carries no dates: refuse, or take the newest bundle.
     portfolio_params : dict, optional
         Passed to the `Portfolio` that `predict` returns.
-    fallback, previous_weights, raise_on_failure
+    previous_weights : float, dict or array-like of shape (n_assets,), optional
+        What is held before the decision, fractions of NAV; a dict is by asset name and may name assets that X lacks.
+    fallback, raise_on_failure
         As in `skfolio.optimization.BaseOptimization`.
 
     Attributes
@@ -92,6 +97,8 @@ class GraphAttentionPortfolio(_Portfolio):
     diagnostics_ : dict of str to float
         `n_edges`, `distance_to_equal` (half the sum of absolute differences to equal weights; 0 is a network that
         says nothing) and `member_spread` (the mean of that distance between a member's book and the mean of all).
+        Under a limit on turnover also `turnover` (half the sum of absolute trades from `previous_weights`) and
+        `turnover_limit` (`max_turnover`, or what had to be traded where that is more).
 
     Raises
     ------
@@ -108,9 +115,22 @@ class GraphAttentionPortfolio(_Portfolio):
 
     Examples
     --------
+    Untrained it holds equal weights, here as far as a tenth of NAV traded reaches:
+
     >>> X = 0.01 * np.random.default_rng(0).standard_normal((300, 4))
     >>> GraphAttentionPortfolio().fit(X).weights_
     array([0.25, 0.25, 0.25, 0.25])
+    >>> slow = GraphAttentionPortfolio(max_turnover=0.1, previous_weights=[0.85, 0.05, 0.05, 0.05])
+    >>> slow.fit(X).weights_.round(4)
+    array([0.75  , 0.0833, 0.0833, 0.0833])
+
+    In skfolio's engines each decision is told what the last one has become; their turnover counts both sides:
+
+    >>> from skfolio.model_selection import WalkForward, cross_val_predict
+    >>> splits = WalkForward(train_size=260, test_size=20, purged_size=0)
+    >>> path = cross_val_predict(slow, X, cv=splits, portfolio_params={"weight_drift": True})
+    >>> [round(0.5 * float(portfolio.turnover), 6) for portfolio in path]
+    [0.1, 0.1]
     """
 
     def __init__(
@@ -142,6 +162,11 @@ class GraphAttentionPortfolio(_Portfolio):
         self.max_positions = max_positions
         self.undated = undated
 
+    @property
+    def needs_previous_weights(self) -> bool:
+        """True under a limit on turnover, be it given or that of the training: skfolio then hands the weights on."""
+        return super().needs_previous_weights or _trained_to_trade_little(self.weights)
+
     def fit(self, X: npt.ArrayLike, y: None = None, *, active_mask: Any = None) -> Self:
         """Decide weights at the last row of X.
 
@@ -167,7 +192,10 @@ class GraphAttentionPortfolio(_Portfolio):
         view = graph_view(past, active, graph=method, covariance_estimator=self.covariance_estimator)
         scores = np.zeros((1, int(active.sum()))) if bundle is None else _scores(bundle, view)
         constraints = self._constraints(bundle)
-        books = np.stack([self._book(row, active, constraints, X) for row in scores])
+        held = self._holdings(constraints, active, X)
+        limits = constraints if held is None else held.reachable(constraints)
+        previous = None if held is None else held.weights
+        books = np.stack([closest_book((1.0 + row) / len(row), limits, previous=previous) for row in scores])
         self.weights_ = np.zeros(active.size)
         self.weights_[active] = _joined(books, constraints)
         self.scores_ = np.full((len(scores), active.size), np.nan)
@@ -181,6 +209,8 @@ class GraphAttentionPortfolio(_Portfolio):
             "distance_to_equal": 0.5 * float(np.abs(self.weights_ - equal).sum()),
             "member_spread": 0.5 * float(np.abs(books - mean).sum(axis=1).mean()),
         }
+        if held is not None:
+            self.diagnostics_ |= held.diagnostics(mean, constraints)
         return self
 
     def choose_bundle(self, last_date: pd.Timestamp | None) -> Bundle | None:
@@ -225,6 +255,50 @@ class GraphAttentionPortfolio(_Portfolio):
             )
         return bundle
 
+    def input_gradients(
+        self, X: npt.ArrayLike, *, rows: Sequence[int] | None = None, coefficients: npt.ArrayLike | None = None
+    ) -> FloatArray:
+        """Say how decisions move with every return that they were made from.
+
+        The edges of the graph are held, their strengths move; the derivative is that of the whole decision, features,
+        correlation, networks and constraints together. It needs no `fit` before, and torch.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_observations, n_assets)
+            Simple returns, as in `fit`.
+        rows : sequence of int, optional
+            Decision rows, from 1; by default the last. Each sees the rows up to itself.
+        coefficients : array-like of shape (n_assets,), optional
+            Of the weights whose combination is differentiated: ones for some assets and zeros for the others ask about
+            these. By default half the sign of weight less 1 / n, so that the number is the distance to equal weights.
+
+        Returns
+        -------
+        ndarray of shape (n_decisions, n_observations, n_assets)
+            NAV per unit of return; 0 for rows after a decision, for missing returns, and for all of an untrained
+            network.
+
+        Raises
+        ------
+        ParameterError
+            If a row or a coefficient is not there, or the graph is of a covariance without a derivative here (known:
+            `LedoitWolf` toward the identity, and given graphs).
+        DataError
+            If an asset has too short a history, or hardly varies.
+        LookaheadError
+            If there are no weights for a decision.
+
+        Examples
+        --------
+        >>> X = 0.01 * np.random.default_rng(0).standard_normal((300, 4))
+        >>> GraphAttentionPortfolio().input_gradients(X, rows=[280, 299]).shape
+        (2, 300, 4)
+        """
+        from eigenfolio.learned.input_gradients import book_gradients
+
+        return book_gradients(self, X, rows=rows, coefficients=coefficients)
+
     def _method(self, bundle: Bundle | None) -> str | pd.DataFrame:
         """The graph to make, which must be of the kind the weights were trained on."""
         if bundle is None:
@@ -253,11 +327,9 @@ class GraphAttentionPortfolio(_Portfolio):
         asked = {name: getattr(self, name) for name in ("max_weight", "max_turnover", "max_positions")}
         return Constraints(**{**trained, **{name: value for name, value in asked.items() if value is not None}})
 
-    def _book(self, scores: FloatArray, active: npt.NDArray[np.bool_], limits: Constraints, X: Any) -> FloatArray:
-        previous = None
-        if limits.max_turnover is not None and self.previous_weights is not None:
-            previous = _held(self.previous_weights, X, active)
-        return closest_book((1.0 + scores) / len(scores), limits, previous=previous)
+    def _holdings(self, limits: Constraints, active: npt.NDArray[np.bool_], X: Any) -> Holdings | None:
+        """What trades are counted from, where a limit on turnover reads it."""
+        return None if limits.max_turnover is None else read_holdings(self.previous_weights, X, active)
 
 
 class GraphEnsemble(_Portfolio):
@@ -281,7 +353,8 @@ class GraphEnsemble(_Portfolio):
     portfolios_ : list of BaseOptimization
         Fitted, in their order.
     diagnostics_ : dict of str to float
-        `spread`: mean of half the sum of absolute differences between a book and the mean of all.
+        `spread`: mean of half the sum of absolute differences between a book and the mean of all; `turnover` and
+        `turnover_limit`, the largest of the portfolios', where each of them has one and there are previous weights.
 
     Examples
     --------
@@ -308,6 +381,11 @@ class GraphEnsemble(_Portfolio):
         )
         self.portfolios = portfolios
 
+    @property
+    def needs_previous_weights(self) -> bool:
+        """True when one of the portfolios has a use for the weights held before; they are those of the mean."""
+        return super().needs_previous_weights or any(one.needs_previous_weights for _, one in self.portfolios)
+
     def fit(self, X: npt.ArrayLike, y: None = None, *, active_mask: Any = None) -> Self:
         """Decide weights at the last row of X; see `GraphAttentionPortfolio.fit`.
 
@@ -329,7 +407,15 @@ class GraphEnsemble(_Portfolio):
         books = np.stack([member.weights_ for member in self.portfolios_])
         self.weights_ = books.mean(axis=0)
         self.diagnostics_ = {"spread": 0.5 * float(np.abs(books - self.weights_).sum(axis=1).mean())}
+        limits = [told["turnover_limit"] for told in map(_told, self.portfolios_) if "turnover_limit" in told]
+        held = read_holdings(self.previous_weights, X, np.ones(books.shape[1], dtype=bool))
+        if held is not None and len(limits) == len(books):
+            self.diagnostics_ |= {"turnover": held.turnover(self.weights_), "turnover_limit": max(limits)}
         return self
+
+
+def _told(portfolio: BaseOptimization) -> dict[str, float]:
+    return getattr(portfolio, "diagnostics_", {})
 
 
 def _scores(bundle: Bundle, view: Any) -> FloatArray:
@@ -363,12 +449,12 @@ def _last_date(X: Any) -> pd.Timestamp | None:
     return X.index[-1]
 
 
-def _held(previous: Any, X: Any, active: npt.NDArray[np.bool_]) -> FloatArray:
-    """Previous weights of the active assets: a number, a mapping by name, or an array in the order of X."""
-    if isinstance(previous, dict | pd.Series):
-        if not isinstance(X, pd.DataFrame):
-            raise DataError("previous_weights by name need X as a DataFrame with these names as columns")
-        named = dict(previous)
-        return np.array([float(named.get(name, 0.0)) for name in X.columns])[active]
-    held = np.broadcast_to(np.asarray(previous, dtype=float), active.shape)
-    return np.array(held[active])
+def _trained_to_trade_little(weights: Any) -> bool:
+    """Whether some bundle carries a limit on turnover; of weights that cannot be read `fit` says what is wrong."""
+    if weights is None:
+        return False
+    try:
+        bundles = _series(weights).bundles
+    except EigenfolioError:
+        return False
+    return any(bundle.options.get("constraints", {}).get("max_turnover") is not None for bundle in bundles)

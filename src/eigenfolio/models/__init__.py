@@ -8,6 +8,7 @@ from eigenfolio.models.clustering import ClusterQuality, distance_analysis
 from eigenfolio.models.covariance_model import CovarianceModel
 from eigenfolio.models.exponential_weights import EWMACovariance, IEWMACovariance
 from eigenfolio.models.hierarchical_risk_parity import HierarchicalRiskParity, fit_together, hierarchical_weights
+from eigenfolio.models.limited_turnover import LimitedTurnover
 from eigenfolio.models.linear_shrinkage import OAS, LedoitWolf, ledoit_wolf_identity_intensity
 from eigenfolio.models.minimum_variance import minimum_variance_weights
 from eigenfolio.models.nonlinear_shrinkage import (
@@ -32,6 +33,7 @@ __all__ = [
     "IEWMACovariance",
     "InverseVolatility",
     "LedoitWolf",
+    "LimitedTurnover",
     "MinimumVariance",
     "MissingSafe",
     "QuadraticInverseShrinkage",

@@ -14,12 +14,22 @@ from eigenfolio.evaluation import OWN_BOOK, WalkForward, performance_table, shar
 from eigenfolio.evaluation.selection_bias import probabilistic_sharpe_ratio
 from eigenfolio.learned import GraphAttentionPortfolio, GraphEnsemble
 from eigenfolio.measures import periods_per_year
-from eigenfolio.models import EqualWeight, MinimumVariance, champion_covariance
+from eigenfolio.models import EqualWeight, LimitedTurnover, MinimumVariance, champion_covariance
 from eigenfolio.pipeline.gat_options import GatOptions
 from eigenfolio.pipeline.gat_ranking import Ranking, rank_methods
 from eigenfolio.pipeline.run import records
 
-__all__ = ["ENSEMBLE", "RIVALS", "JudgedGat", "judge_gat", "member_folder", "models", "portfolio"]
+__all__ = [
+    "ENSEMBLE",
+    "RIVALS",
+    "JudgedGat",
+    "about_turnover",
+    "judge_gat",
+    "member_folder",
+    "models",
+    "portfolio",
+    "seed_name",
+]
 
 ENSEMBLE = "gat_ensemble"
 """Name of the mean book of all graph methods."""
@@ -69,7 +79,10 @@ class JudgedGat:
 
 
 def models(config: GatOptions, work: Path) -> dict[str, BaseOptimization]:
-    """Every seed of every graph, the mean book of the seeds, that of the graphs, and the rivals."""
+    """Every seed of every graph, the mean book of the seeds, that of the graphs, and the rivals.
+
+    Under a limit on turnover each of them, the rivals too, trades no more than it from the book it has itself.
+    """
     found: dict[str, BaseOptimization] = {}
     means = []
     for graph in config.graphs:
@@ -77,13 +90,18 @@ def models(config: GatOptions, work: Path) -> dict[str, BaseOptimization]:
             (f"seed {member}", portfolio(config, member_folder(work, graph, member)))
             for member in range(config.n_seeds)
         ]
-        found |= {_seed_name(graph, member): model for member, (_, model) in enumerate(seeds)}
+        found |= {seed_name(graph, member): model for member, (_, model) in enumerate(seeds)}
         found[f"gat_{graph}"] = GraphEnsemble(seeds)
         means.append((graph, GraphEnsemble(seeds)))
     if len(means) > 1:
         found[ENSEMBLE] = GraphEnsemble(means)
-    cap = config.training.max_weight
-    rivals = (EqualWeight(), MinimumVariance(champion_covariance(lookback=252), max_weight=cap))
+    cap, limit = config.training.max_weight, config.training.max_turnover
+    rivals: list[BaseOptimization] = [
+        EqualWeight(),
+        MinimumVariance(champion_covariance(lookback=252), max_weight=cap),
+    ]
+    if limit is not None:
+        rivals = [LimitedTurnover(rival, max_turnover=limit, max_weight=cap) for rival in rivals]
     return found | dict(zip(RIVALS, rivals, strict=True))
 
 
@@ -92,7 +110,27 @@ def portfolio(config: GatOptions, folder: Path) -> GraphAttentionPortfolio:
     return GraphAttentionPortfolio(folder, covariance_estimator=config.covariance_estimator())
 
 
-def _seed_name(graph: str, member: int) -> str:
+def about_turnover(config: GatOptions, walked: WalkForward) -> tuple[str, ...]:
+    """How the limit on turnover was kept, in words; nothing where there is none."""
+    limit = config.training.max_turnover
+    if limit is None:
+        return ()
+    methods = [f"gat_{graph}" for graph in config.graphs] + [ENSEMBLE] * (len(config.graphs) > 1)
+    traded = np.concatenate(
+        [walked.diagnostics[name]["turnover"].dropna() for name in methods if name in walked.diagnostics]
+    )
+    forced = int((traded > limit + 1e-9).sum())
+    told = f"Trades were limited to a turnover of {100 * limit:g} %, counted from what was held on the date decided: "
+    if not forced:
+        return (f"{told}kept in all {len(traded)} decisions after the first.",)
+    return (
+        f"{told}kept in {len(traded) - forced} of {len(traded)} decisions after the first; in the others assets that "
+        f"could not be held any more made more necessary, up to {100 * traded.max():.1f} %.",
+    )
+
+
+def seed_name(graph: str, member: int) -> str:
+    """Name of the track of one seed of a graph method."""
     return f"gat_{graph} seed {member}"
 
 
@@ -117,7 +155,7 @@ def judge_gat(config: GatOptions, returns: pd.DataFrame, walked: WalkForward, lo
     performance = performance_table(walked, periods_per_year=per_year).xs(OWN_BOOK, level="book")
     sharpe = performance["sharpe_ratio"]
     sharpes: dict[str, list[float]] = {
-        graph: [float(sharpe[_seed_name(graph, member)]) for member in range(config.n_seeds)] for graph in config.graphs
+        graph: [float(sharpe[seed_name(graph, member)]) for member in range(config.n_seeds)] for graph in config.graphs
     }
     losses: dict[str, list[float]] = {
         graph: [

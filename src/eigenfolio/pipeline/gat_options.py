@@ -87,11 +87,7 @@ class GatOptions(BaseModel):
 
     @model_validator(mode="after")
     def _can_be_judged(self) -> GatOptions:
-        if self.training.max_turnover is not None:
-            raise ValueError(
-                "training.max_turnover cannot be judged by a sweep, whose walk-forward hands no previous weights on; "
-                "train with eigenfolio.training.gat and give GraphAttentionPortfolio its previous_weights"
-            )
+        _ = self.training.constraints  # limits that do not go together are refused here, not after an hour
         if self.training.cost_bps != self.evaluation.cost_bps:
             raise ValueError(
                 f"training.cost_bps={self.training.cost_bps:g} and evaluation.cost_bps={self.evaluation.cost_bps:g} "

@@ -13,7 +13,6 @@ before the run is written, and has to decide as the walk-forward did.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,36 +24,31 @@ import yaml
 from eigenfolio.artifacts import (
     Bundle,
     CheckpointStore,
-    RunRecord,
-    check_writable,
-    library_versions,
     load_bundle,
-    run_identifier,
     save_bundle,
     short_date,
-    write_run,
 )
+from eigenfolio.costs import hold
 from eigenfolio.data import Decision
 from eigenfolio.errors import ArtifactError
 from eigenfolio.evaluation import OWN_BOOK, WalkForward, walk_forward
 from eigenfolio.learned.graph_attention import FAMILY
 from eigenfolio.parallel import run_tasks
 from eigenfolio.pipeline.gat_judgement import (
-    ENSEMBLE,
-    RIVALS,
     JudgedGat,
+    about_turnover,
     judge_gat,
     member_folder,
     models,
     portfolio,
 )
 from eigenfolio.pipeline.gat_options import GatFold, GatOptions, GatPlan, plan_gat
+from eigenfolio.pipeline.gat_page import gat_page
 from eigenfolio.pipeline.gat_ranking import Ranking
 from eigenfolio.pipeline.judge import Progress
-from eigenfolio.pipeline.prepare import Prepared, prepare
-from eigenfolio.pipeline.run import RunContext, flatten, records
-from eigenfolio.pipeline.work import work_folder
-from eigenfolio.report import ReportContent, write_report
+from eigenfolio.pipeline.run import RunContext, records
+from eigenfolio.pipeline.sweep_job import open_sweep, write_tracks
+from eigenfolio.report import write_report
 from eigenfolio.training.budgets import check_budget
 from eigenfolio.training.gat import TrainedGat, gat_bundle, train_gat
 from eigenfolio.training.graph_batches import make_period
@@ -110,18 +104,13 @@ def train_gat_sweep(config: GatOptions, context: RunContext, *, progress: Progre
     ArtifactError
         If the run cannot be written, a bundle read back does not decide as before, or the same job is under way.
     """
-    check_writable(context.folder)
-    with progress("Reading and checking", 1) as step:
-        prepared = prepare(config.data)
-        step()
-    planned = plan_gat(config, prepared)
-    returns = prepared.panel.returns.iloc[: planned.n_open]
     settings = config.model_dump(mode="json")
-    fingerprint = prepared.panel.fingerprint
-    identifier = run_identifier(context.started, f"gat{settings}{fingerprint}")
-    with work_folder(context.folder, "train-gat", settings, fingerprint, code=context.git_commit) as work:
+    job = open_sweep(FAMILY, config.data, settings=settings, seed=config.seed, context=context, progress=progress)
+    planned = plan_gat(config, job.prepared)
+    returns = job.prepared.panel.returns.iloc[: planned.n_open]
+    with job.work() as work:
         tasks = [
-            (config, planned, fold, graph, returns, work, fingerprint)
+            (config, planned, fold, graph, returns, work, job.fingerprint)
             for fold in planned.folds
             for graph in config.graphs
         ]
@@ -145,23 +134,16 @@ def train_gat_sweep(config: GatOptions, context: RunContext, *, progress: Progre
             for fold in planned.folds
         }
         budgets = check_budget(FAMILY, seconds, budgets=config.budgets)
-        sentences = (*judged.sentences, *_about_training(logs), f"Training took {budgets[-1].summary}.")
-        record = RunRecord(
-            identifier=identifier,
-            kind="train-gat",
-            started=context.started.isoformat(timespec="seconds"),
-            command=context.command,
-            seed=config.seed,
-            git_commit=context.git_commit,
-            versions=library_versions(),
-            data_fingerprint=fingerprint,
-            config=settings,
-            status="complete with failures" if walked.failures else "complete",
-            metrics=judged.metrics(),
-            trials=_trials(config, logs),
-            budgets=[row.to_dict() for row in budgets],
+        sentences = (
+            *judged.sentences,
+            *about_turnover(config, walked),
+            *_about_training(logs),
+            f"Training took {budgets[-1].summary}.",
         )
-        content = _content(config, context, prepared, planned, judged, walked, sentences, logs)
+        record = job.record(
+            failed=bool(walked.failures), metrics=judged.metrics(), trials=_trials(config, logs), budgets=budgets
+        )
+        content = gat_page(config, job, judged, walked, n_open=planned.n_open, sentences=sentences, logs=logs)
 
         def contents(folder: Path) -> None:
             for bundle in _bundles(config, planned, work):
@@ -171,13 +153,10 @@ def train_gat_sweep(config: GatOptions, context: RunContext, *, progress: Progre
                 for log in logs:
                     lines.writelines(json.dumps(entry, allow_nan=False) + "\n" for entry in log["epochs"])
             (folder / "results.yaml").write_text(yaml.safe_dump(_log(config, planned, judged, logs), sort_keys=False))
-            tracks = {f"{model} | {book}": track.returns for (model, book), track in walked.tracks.items()}
-            pd.DataFrame(tracks).to_parquet(folder / "returns.parquet")
+            write_tracks(walked.tracks, folder / "returns.parquet")
             write_report(content, folder / "report.html")
 
-        with progress("Writing and checking", 1) as step:
-            folder = write_run(record, context.folder / identifier, contents=contents)
-            step()
+        folder = job.write(record, contents, progress=progress)
     return GatOutcome(folder, judged.ranking, sentences, judged.performance)
 
 
@@ -299,6 +278,7 @@ def _check_decisions(
     config: GatOptions, planned: GatPlan, folder: Path, returns: pd.DataFrame, walked: WalkForward
 ) -> None:
     """Load every bundle from where it was written and decide anew on the first date that it serves."""
+    served = served_decisions(planned)
     for graph in config.graphs:
         track = walked.tracks[f"gat_{graph}", OWN_BOOK].weights
         model = portfolio(config, folder / "bundles" / FAMILY / graph)
@@ -307,6 +287,8 @@ def _check_decisions(
             eligible = planned.plan.eligible.iloc[fold.test[0]].to_numpy()
             if any(f.model == f"gat_{graph}" and f.date == decision.date for f in walked.failures):
                 continue
+            if config.training.max_turnover is not None:
+                model.set_params(previous_weights=_held(track, served, returns, decision))
             again = model.fit(returns.iloc[: decision.row + 1].loc[:, eligible]).weights_
             before = track.loc[decision.date].to_numpy()[eligible]
             apart = float(np.abs(again - before).max())
@@ -315,6 +297,17 @@ def _check_decisions(
                     f"bundle {graph} of {fold.through:%Y-%m-%d}, read back, decides otherwise on "
                     f"{decision.date:%Y-%m-%d} than before it was written (weights differ by up to {apart:.3g})"
                 )
+
+
+def _held(
+    track: pd.DataFrame, served: list[Decision], returns: pd.DataFrame, decision: Decision
+) -> dict[str, float] | None:
+    """What the book decided before a date has become by then; None before there is one."""
+    before = [one for one in served if one.row < decision.row]
+    if not before or not track.loc[before[-1].date].any():
+        return None
+    rows = returns.iloc[before[-1].start : decision.row + 1].to_numpy(dtype=float)
+    return dict(zip(track.columns, hold(track.loc[before[-1].date], rows)[1].tolist(), strict=True))
 
 
 # ---------------------------------------------------------------------------- what is written
@@ -363,60 +356,3 @@ def _n_parameters(config: GatOptions) -> int:
     from eigenfolio.models.networks.gat import GraphAttention
 
     return sum(parameter.numel() for parameter in GraphAttention(**config.training.sizes).parameters())
-
-
-def _losses(logs: list[dict[str, Any]], graph: str) -> pd.DataFrame:
-    """Mean losses of a graph's networks that were still training, by epoch."""
-    rows = [
-        (entry["epoch"], entry["train"]["total"], entry["validation"]["total"])
-        for log in logs
-        if log["graph"] == graph
-        for entry in log["epochs"]
-    ]
-    table = pd.DataFrame(rows, columns=["epoch", "train", "validation"])
-    return table.groupby("epoch", as_index=False).mean()
-
-
-def _content(
-    config: GatOptions,
-    context: RunContext,
-    prepared: Prepared,
-    planned: GatPlan,
-    judged: JudgedGat,
-    walked: WalkForward,
-    sentences: tuple[str, ...],
-    logs: list[dict[str, Any]],
-) -> ReportContent:
-    shown = [ENSEMBLE] if len(config.graphs) > 1 else []
-    shown += [*(f"gat_{graph}" for graph in judged.ranking.table.index), *RIVALS]
-    tracks: Mapping[str, Any] = {name: walked.tracks[name, OWN_BOOK] for name in shown}
-    days = walked.windows.index
-    table = judged.performance[judged.performance["model"].isin(shown)].assign(book=OWN_BOOK)
-    n_rows = len(prepared.panel.returns)
-    sealed = "No rows were sealed."
-    if planned.n_open < n_rows:
-        first = prepared.panel.returns.index[planned.n_open]
-        sealed = f"The last {n_rows - planned.n_open} rows, from {first:%Y-%m-%d}, are sealed."
-    return ReportContent(
-        title=f"Graph-attention portfolios on {prepared.name}",
-        subtitle=f"{prepared.panel.n_assets} assets; judged {days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d}",
-        verdict=sentences,
-        learned_model=shown[0],
-        champion=RIVALS[-1],
-        performance=table,
-        returns={OWN_BOOK: {name: track.returns for name, track in tracks.items()}},
-        turnover={OWN_BOOK: {name: track.turnover for name, track in tracks.items()}},
-        loss_history={graph: _losses(logs, graph) for graph in config.graphs},
-        data_findings=prepared.findings,
-        sealed=sealed,
-        settings=flatten(config.model_dump(mode="json")),
-        environment={
-            "git commit": context.git_commit or "not a repository",
-            "seed": config.seed,
-            "data fingerprint": prepared.panel.fingerprint,
-            **library_versions(),
-        },
-        commands=[f"./run {context.command}"],
-        warnings=prepared.warnings,
-        periods_per_year=round(judged.periods_per_year),
-    )

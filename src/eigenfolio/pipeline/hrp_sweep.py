@@ -27,13 +27,8 @@ from numpy.typing import NDArray
 from eigenfolio.artifacts import (
     Bundle,
     CheckpointStore,
-    RunRecord,
-    check_writable,
-    library_versions,
-    run_identifier,
     save_bundle,
     short_date,
-    write_run,
 )
 from eigenfolio.codependence import pearson_correlation, spearman_correlation
 from eigenfolio.errors import EigenfolioError
@@ -45,9 +40,8 @@ from eigenfolio.pipeline.hrp_judgement import Decided, Judged, judge_sweep
 from eigenfolio.pipeline.hrp_options import HrpOptions, SweepPlan, plan_sweep
 from eigenfolio.pipeline.hrp_selection import Selection
 from eigenfolio.pipeline.judge import Progress
-from eigenfolio.pipeline.prepare import Prepared, prepare
-from eigenfolio.pipeline.run import RunContext, flatten, records
-from eigenfolio.pipeline.work import work_folder
+from eigenfolio.pipeline.run import RunContext, records
+from eigenfolio.pipeline.sweep_job import SweepJob, open_sweep, write_tracks
 from eigenfolio.report import ReportContent, write_report
 from eigenfolio.training.budgets import check_budget
 
@@ -106,41 +100,26 @@ def train_hrp(config: HrpOptions, context: RunContext, *, progress: Progress) ->
     ArtifactError
         If the run cannot be written, a checkpoint read back does not decide as before, or the same job is under way.
     """
-    check_writable(context.folder)
-    with progress("Reading and checking", 1) as step:
-        prepared = prepare(config.data)
-        step()
-    planned = plan_sweep(config, prepared)
-    returns = prepared.panel.returns.iloc[: planned.n_open]
     settings = config.model_dump(mode="json")
-    fingerprint = prepared.panel.fingerprint
-    identifier = run_identifier(context.started, f"hrp{settings}{fingerprint}")
-    with work_folder(context.folder, "train-hrp", settings, fingerprint, code=context.git_commit) as work:
+    job = open_sweep(FAMILY, config.data, settings=settings, seed=config.seed, context=context, progress=progress)
+    planned = plan_sweep(config, job.prepared)
+    returns = job.prepared.panel.returns.iloc[: planned.n_open]
+    with job.work() as work:
         with progress("Deciding", len(planned.plan.decisions)) as step:
             decided = _decide_all(config, planned, returns, work, n_jobs=context.n_jobs, on_done=step)
         with progress("Judging", len(planned.plan.decisions)) as step:
             judged = judge_sweep(config, planned, returns, decided, n_jobs=context.n_jobs, on_done=step)
         budgets = check_budget(FAMILY, {"sweep": sum(one.seconds for one in decided)}, budgets=config.budgets)
-        bundles = _bundles(config, planned, decided, fingerprint)
-        failed = any(one.errors for one in decided)
+        bundles = _bundles(config, planned, decided, job.fingerprint)
         sentences = (*judged.sentences, f"All decisions took {budgets[0].summary}.")
-        record = RunRecord(
-            identifier=identifier,
-            kind="train-hrp",
-            started=context.started.isoformat(timespec="seconds"),
-            command=context.command,
-            seed=config.seed,
-            git_commit=context.git_commit,
-            versions=library_versions(),
-            data_fingerprint=fingerprint,
-            config=settings,
-            status="complete with failures" if failed else "complete",
+        record = job.record(
+            failed=any(one.errors for one in decided),
             metrics=judged.metrics(),
             trials=_trials(planned, decided, bundles, judged),
-            budgets=[row.to_dict() for row in budgets],
+            budgets=budgets,
         )
         distances = _distance_tables(config, planned, returns, n_jobs=context.n_jobs)
-        content = _content(config, context, prepared, planned, judged, sentences)
+        content = _content(job, planned, judged, sentences)
 
         def contents(folder: Path) -> None:
             for bundle in bundles:
@@ -149,15 +128,10 @@ def train_hrp(config: HrpOptions, context: RunContext, *, progress: Progress) ->
             check_predictions(folder, returns, n_jobs=context.n_jobs)
             (folder / "results.yaml").write_text(yaml.safe_dump(_log(config, planned, judged), sort_keys=False))
             distances.to_csv(folder / "distances.csv")
-            tracks = judged.whole.tracks
-            pd.DataFrame({f"{model} | {book}": track.returns for (model, book), track in tracks.items()}).to_parquet(
-                folder / "returns.parquet"
-            )
+            write_tracks(judged.whole.tracks, folder / "returns.parquet")
             write_report(content, folder / "report.html")
 
-        with progress("Writing and checking", 1) as step:
-            folder = write_run(record, context.folder / identifier, contents=contents)
-            step()
+        folder = job.write(record, contents, progress=progress)
     return HrpOutcome(folder, judged.selection, sentences, judged.configurations, judged.performance)
 
 
@@ -284,9 +258,7 @@ def _span(decisions: Sequence[Any]) -> dict[str, Any]:
 
 
 def _content(
-    config: HrpOptions,
-    context: RunContext,
-    prepared: Prepared,
+    job: SweepJob,
     planned: SweepPlan,
     judged: Judged,
     sentences: tuple[str, ...],
@@ -294,14 +266,9 @@ def _content(
     winner, days = judged.selection.winner, judged.later.windows.index
     shown = [winner, *judged.rivals] if winner is not None else list(judged.rivals)
     tracks = {name: judged.later.tracks[name, OWN_BOOK] for name in shown}
-    n_rows = len(prepared.panel.returns)
-    sealed = "No rows were sealed."
-    if planned.n_open < n_rows:
-        first = prepared.panel.returns.index[planned.n_open]
-        sealed = f"The last {n_rows - planned.n_open} rows, from {first:%Y-%m-%d}, are sealed."
     return ReportContent(
-        title=f"Hierarchical risk parity on {prepared.name}",
-        subtitle=f"{prepared.panel.n_assets} assets; compared {days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d}",
+        title=f"Hierarchical risk parity on {job.prepared.name}",
+        subtitle=f"{job.prepared.panel.n_assets} assets; compared {days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d}",
         verdict=sentences,
         learned_model=winner,
         champion="Minimum variance",
@@ -309,16 +276,6 @@ def _content(
         comparison=judged.comparison,
         returns={OWN_BOOK: {name: track.returns for name, track in tracks.items()}},
         turnover={OWN_BOOK: {name: track.turnover for name, track in tracks.items()}},
-        data_findings=prepared.findings,
-        sealed=sealed,
-        settings=flatten(config.model_dump(mode="json")),
-        environment={
-            "git commit": context.git_commit or "not a repository",
-            "seed": config.seed,
-            "data fingerprint": prepared.panel.fingerprint,
-            **library_versions(),
-        },
-        commands=[f"./run {context.command}"],
-        warnings=prepared.warnings,
         periods_per_year=round(judged.periods_per_year),
+        **job.page(planned.n_open),
     )

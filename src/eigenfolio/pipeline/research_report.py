@@ -18,7 +18,8 @@ import pandas as pd
 
 from eigenfolio.artifacts import RunRecord, load_run
 from eigenfolio.errors import ArtifactError
-from eigenfolio.evaluation import verdict
+from eigenfolio.evaluation import OWN_BOOK, verdict
+from eigenfolio.pipeline.gat_convergence import gat_convergence, mean_gat_losses, recorded_gat_logs
 from eigenfolio.pipeline.models import CHAMPION, LEARNED
 from eigenfolio.pipeline.run import flatten, tone
 from eigenfolio.report.content import ReportContent
@@ -109,6 +110,8 @@ def recorded_content(run: Path) -> ReportContent:
     """
     record = load_run(run)
     performance = _frame(record.metrics.get("performance"))
+    if performance is not None and "book" not in performance:
+        performance = performance.assign(book=OWN_BOOK)  # of a sweep of portfolios, which have no other
     comparison = _frame(record.metrics.get("comparison"))
     trained = [trial for trial in record.trials if trial.get("status") == "trained" and "best_epochs" in trial]
     if performance is None and not trained:
@@ -118,7 +121,8 @@ def recorded_content(run: Path) -> ReportContent:
         )
     selection = record.metrics.get("selection")
     returns = {} if selection else _returns(run, record)
-    histories = _histories(run, trained)
+    graphs = recorded_gat_logs(run) if record.kind == "train-gat" else []
+    histories = {} if graphs else _histories(run, trained)
     champion = _champion(comparison, record)
     days = _days(returns)
     return ReportContent(
@@ -126,14 +130,14 @@ def recorded_content(run: Path) -> ReportContent:
         subtitle=f"Panel {_data(record)}" + (f", judged {days[0]} to {days[1]}" if days else "") + ".",
         verdict=_sentences(comparison, trained, champion),
         verdict_tone="unclear" if comparison is None else tone(comparison, CHAMPION),
-        learned_model=_learned(comparison, selection),
+        learned_model=_learned(comparison, selection, record),
         champion=champion,
         performance=performance,
         comparison=comparison,
         returns=returns,
         training=_training(trained) if trained else None,
-        loss_history={name: _mean_losses(members) for name, members in histories.items()},
-        convergence=_convergence(histories) if histories else None,
+        loss_history=mean_gat_losses(graphs) or {name: _mean_losses(members) for name, members in histories.items()},
+        convergence=gat_convergence(graphs) if graphs else _convergence(histories) if histories else None,
         sealed=_sealed(record),
         settings=flatten(record.config),
         warnings=[] if not selection else [f"{selection['reason']}. {_CHOSEN}"],
@@ -174,10 +178,12 @@ def _data(record: RunRecord) -> str:
     return Path(path).name if path else "simulated markets"
 
 
-def _learned(comparison: pd.DataFrame | None, selection: Mapping[str, Any] | None) -> str | None:
-    """The model that the run is about: what was selected, or the network that the main job trains."""
+def _learned(comparison: pd.DataFrame | None, selection: Mapping[str, Any] | None, record: RunRecord) -> str | None:
+    """The model that the run is about: what was selected or ranked first, or the network that the main job trains."""
     if selection:
         return selection["winner"]
+    if record.kind == "train-gat":
+        return f"gat_{record.metrics['ranking']['order'][0]}"
     return LEARNED if comparison is not None and LEARNED in set(comparison["reference"]) else None
 
 

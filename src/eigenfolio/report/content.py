@@ -89,6 +89,8 @@ class ReportContent:
         under their own names.
     loss_history : mapping of str to DataFrame
         By bundle: columns `epoch`, `train`, `validation`.
+    loss_lines : str, default="dated bundle"
+        What one of them stands for. Dated bundles are shades of one colour; anything else has colours and a legend.
     convergence : DataFrame or None, default=None
         How the training of each bundle went, in words: columns `bundle` (also accepted as the index), `verdict`,
         `plateau`, `oscillation`, `overfitting`, `seed_spread`, `alarms`, and `members` (how many seeds) where known.
@@ -138,6 +140,7 @@ class ReportContent:
     closed_form_intensity: pd.Series | None = None
     training: pd.DataFrame | None = None
     loss_history: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    loss_lines: str = "dated bundle"
     convergence: pd.DataFrame | None = None
     spectrum: pd.DataFrame | None = None
     spectrum_label: str = ""

@@ -474,15 +474,18 @@ def training_figures(content: ReportContent) -> list[go.Figure]:
     titles["validation"] = f"Validation loss, {change} from the classical start"
     if starts is None:  # levels of training and validation are compared as they are
         titles, digits = {"train": "Training loss", "validation": "Validation loss"}, ".4g"
+    unordered = content.loss_lines != "dated bundle" and len(histories) > 1
     figures = []
     for column, title in titles.items():
-        figure = _panels([title], [1.0])
+        figure = _panels([f"{title}, by epoch" if unordered else title], [1.0])
         for i, (name, history) in enumerate(histories.items()):
             values = history[column].to_numpy(dtype=float)
             if starts is not None:
                 zero = zeros[column].get(name, np.nan)
                 values = 100.0 * (values / zero - 1.0) if relative else values - zero
             shade = SEQUENCE[-1] if len(histories) == 1 else SEQUENCE[round(i * 7 / (len(histories) - 1))]
+            if unordered:
+                shade = CATEGORIES[i % len(CATEGORIES)]
             figure.add_trace(
                 go.Scatter(
                     x=history["epoch"].to_numpy(),
@@ -493,10 +496,13 @@ def training_figures(content: ReportContent) -> list[go.Figure]:
                     hovertemplate=f"{escape(str(name))}, epoch %{{x}}  %{{y:{digits}}}<extra></extra>",
                 )
             )
-        _style(figure, height=300)
+        _style(figure, height=300, top=_LEGEND_TOP if unordered else 34)
+        if unordered:
+            figure.update_layout(showlegend=True, legend=_LEGEND)
         if starts is not None:
             figure.update_yaxes(zeroline=True, zerolinecolor=ZERO, zerolinewidth=1.5)
-        figure.update_xaxes(title={"text": "epoch", "font": {"size": 12}})
+        if not unordered:  # a narrow page puts the legend where this would stand
+            figure.update_xaxes(title={"text": "epoch", "font": {"size": 12}})
         figures.append(figure)
     return figures
 
