@@ -365,7 +365,9 @@ def compare_covariance(
 
 @app.command()
 def evaluate(
-    panel: PanelArgument,
+    panel: Annotated[
+        str | None, typer.Argument(help="Panel: CSV or Parquet (wide or long), a folder, or sp500 (embedded).")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", help="YAML file with the keys of compare-covariance.")
     ] = None,
@@ -375,21 +377,47 @@ def evaluate(
         typer.Option("--reference", help="Model that all others are compared with. Default: shipped weights."),
     ] = None,
     protocol: Annotated[
-        str, typer.Option("--protocol", help="walk-forward (all tables), combinatorial or randomized (many paths).")
+        str,
+        typer.Option("--protocol", help="walk-forward (all tables), combinatorial, randomized or seeds (many paths)."),
     ] = "walk-forward",
     paths: Annotated[int, typer.Option("--paths", min=2, help="Paths of the randomized protocol.")] = 20,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=2, help="Seeds of the seeds protocol. Default: all there are.")
+    ] = None,
+    trained: Annotated[
+        Path | None, typer.Option("--run", help="Run whose networks the seeds protocol judges. Default: those shipped.")
+    ] = None,
     seed: SeedOption = None,
     jobs: JobsOption = -1,
     out: Annotated[Path | None, typer.Option("--out", help="New folder for a CSV file per table.")] = None,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Walk the whole chain on markets whose truth is known instead.")
+    ] = False,
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="Of --self-test: quick (a minute or two) or full (half an hour).")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge every model that needs no training on a panel, out of sample: all tables and all tests."""
+    """Judge every model that needs no training on a panel, out of sample; --self-test exits with 1 if it fails."""
+    if (panel is None) != self_test:
+        raise ParameterError("evaluate takes a panel or --self-test: one of the two")
+    if preset is not None and not self_test:
+        raise ParameterError("--preset belongs to --self-test; a panel is judged by the keys of --config")
+    if self_test:
+        told = (config, kind, reference, seeds, trained, out)
+        if any(one is not None for one in told) or protocol != "walk-forward" or paths != 20:
+            raise ParameterError("--self-test draws its own markets; it takes --preset, --seed, --jobs and --json only")
+        _evaluate_self_test(preset or "quick", seed, jobs, as_json=as_json)
+        return
     from eigenfolio.artifacts.runs import check_writable
     from eigenfolio.config import load_compare_config
     from eigenfolio.pipeline.evaluate import evaluate as job
     from eigenfolio.pipeline.evaluation_text import evaluation_lines
     from eigenfolio.pipeline.protocols import PathReport, evaluate_paths
+    from eigenfolio.pipeline.seed_protocol import SeedReport, evaluate_seeds
 
+    if protocol != "seeds" and (seeds is not None or trained is not None):
+        raise ParameterError(f"--seeds and --run belong to --protocol seeds, not to {protocol}; leave them out")
     settings = load_compare_config(config, seed=seed, data=_data_keys(panel, kind))
     if out is not None:
         if out.exists():
@@ -404,12 +432,27 @@ def evaluate(
         done: Any
         if protocol == "walk-forward":
             done = job(settings, **common)
+        elif protocol == "seeds":
+            done = evaluate_seeds(settings, run=trained, n_seeds=seeds, **common)
         else:
             done = evaluate_paths(settings, protocol=protocol, n_paths=paths, **common)
     if out is not None:
         done.write(out)
-    lines = done.lines() if isinstance(done, PathReport) else evaluation_lines(done)
+    lines = done.lines() if isinstance(done, PathReport | SeedReport) else evaluation_lines(done)
     print(json.dumps(done.to_dict(), indent=2, allow_nan=False) if as_json else "\n".join(lines))
+
+
+def _evaluate_self_test(preset: str, seed: int | None, jobs: int, *, as_json: bool) -> None:
+    """Print what the whole chain finds where the truth is known; exit status 1 where that is not the truth."""
+    from eigenfolio.pipeline.evaluate_self_test import embedded_source, evaluate_self_test, self_test_options
+
+    options = self_test_options(preset, seed=seed)
+    n_jobs = _context(Path(), jobs).n_jobs
+    with _progress(quiet=as_json) as progress:
+        done = evaluate_self_test(options, source=embedded_source(), n_jobs=n_jobs, progress=progress)
+    print(json.dumps(done.to_dict(), indent=2, allow_nan=False) if as_json else "\n".join(done.lines()))
+    if not done.passed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -497,6 +540,57 @@ def audit(
     print(json.dumps(report.to_dict(), indent=2, allow_nan=False) if as_json else "\n".join(report.lines()))
     if not (report.passed if self_test else report.clean):
         raise typer.Exit(1)
+
+
+@app.command()
+def monitor(
+    name: RunArgument,
+    data: Annotated[str, typer.Option("--data", help="Panel with newer rows, and enough before them to look back.")],
+    runs: Annotated[Path, typer.Option("--runs", help="Folder of the runs.")] = Path("runs"),
+    kind: KindOption = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Bundles, such as shrinkage/dense; gat for all graphs.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="First date watched. Default: after the last that was judged.")
+    ] = None,
+    reference_rows: Annotated[int, typer.Option("--reference-rows", help="Rows before it to compare with.")] = 756,
+    false_alarm: Annotated[
+        float, typer.Option("--false-alarm", help="Probability of any false alarm within the horizon.")
+    ] = 0.05,
+    horizon: Annotated[
+        int | None, typer.Option("--horizon", help="Rows that this holds for. Default: 252, or those watched.")
+    ] = None,
+    jobs: JobsOption = -1,
+    out: Annotated[Path | None, typer.Option("--out", help="New folder for charts and track.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let the bundles of a finished run decide on newer rows, and say whether anything has changed."""
+    from eigenfolio.artifacts.runs import check_writable
+    from eigenfolio.pipeline import DataOptions
+    from eigenfolio.pipeline.monitor import monitor as job
+    from eigenfolio.pipeline.prepare import kind_of
+    from eigenfolio.pipeline.records import find_run
+
+    if out is not None:
+        if out.exists():
+            raise ArtifactError(f"{out} exists already; choose another place or remove it")
+        check_writable(out)
+    with _progress(quiet=as_json) as progress:
+        done = job(
+            find_run(name, runs),
+            DataOptions(path=data, kind=kind_of(kind)),
+            model=model,
+            since=since,
+            reference_rows=reference_rows,
+            false_alarm=false_alarm,
+            horizon=horizon,
+            n_jobs=_context(Path(), jobs).n_jobs,
+            progress=progress,
+        )
+    if out is not None:
+        done.write(out)
+    print(json.dumps(done.to_dict(), indent=2, allow_nan=False) if as_json else "\n".join(done.lines()))
 
 
 @app.command()

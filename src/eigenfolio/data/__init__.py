@@ -26,6 +26,7 @@ from eigenfolio.data.splits import (
     seal,
     time_split,
 )
+from eigenfolio.data.trading_days import TradingDaySplit
 
 __all__ = [
     "CleaningReport",
@@ -38,6 +39,7 @@ __all__ = [
     "OrderBook",
     "Seal",
     "Tables",
+    "TradingDaySplit",
     "archive_panel",
     "check_panel",
     "clean_panel",

@@ -30,6 +30,7 @@ from eigenfolio.evaluation.forecast_measures import (
 from eigenfolio.evaluation.forecast_tests import DirectionTest, diebold_mariano_test, pesaran_timmermann_test
 from eigenfolio.evaluation.interpretation import ablation_table, eigenvector_view, sector_view, what_changed
 from eigenfolio.evaluation.lookahead import Leak, LookaheadReport, check_no_lookahead
+from eigenfolio.evaluation.monitoring import Monitoring, monitor_track
 from eigenfolio.evaluation.multiple_testing import (
     ConfidenceSet,
     SuperiorAbility,
@@ -42,6 +43,7 @@ from eigenfolio.evaluation.null_tracks import draw_tracks
 from eigenfolio.evaluation.overfitting import Overfitting, backtest_overfitting
 from eigenfolio.evaluation.path_summary import Paths
 from eigenfolio.evaluation.protocols import combinatorial_paths, randomized_paths, seed_paths, walk_forward_paths
+from eigenfolio.evaluation.seed_stability import SeedStability, seed_stability
 from eigenfolio.evaluation.selection_bias import (
     SharpeEvidence,
     deflated_sharpe_ratio,
@@ -73,8 +75,10 @@ __all__ = [
     "IntensityAccuracy",
     "Leak",
     "LookaheadReport",
+    "Monitoring",
     "Overfitting",
     "Paths",
+    "SeedStability",
     "SharpeDifference",
     "SharpeEvidence",
     "StressTest",
@@ -117,6 +121,7 @@ __all__ = [
     "minimum_detectable",
     "minimum_track_record",
     "model_confidence_set",
+    "monitor_track",
     "own_log_likelihood",
     "pair_tests",
     "performance_table",
@@ -128,6 +133,7 @@ __all__ = [
     "randomized_paths",
     "sector_view",
     "seed_paths",
+    "seed_stability",
     "selection_table",
     "set_tests",
     "sharpe_difference",

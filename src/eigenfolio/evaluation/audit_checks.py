@@ -6,6 +6,7 @@ its shape and its gaps, to `TOLERANCE` where it does not, since sums may then ro
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from sklearn.base import BaseEstimator
 from eigenfolio.errors import EigenfolioError
 from eigenfolio.evaluation.audit_report import Finding
 from eigenfolio.evaluation.audit_targets import Answer, Target, answer_of, ask, fitted, laid_out, past, same_seed
+from eigenfolio.evaluation.gradient_check import dependence, model_gradients
 from eigenfolio.evaluation.label_overlap import label_overlap
 from eigenfolio.evaluation.lookahead import POISONS, check_no_lookahead
 
@@ -410,22 +412,24 @@ def _gradients(case: Case) -> Finding:
     model = fitted(case.target, case.X, row, split=case.split, seed=case.seed)
     if not hasattr(model, "input_gradients"):
         return _none(check, "it offers no input_gradients(X)")
-    panel = case.X.iloc[: row + 1 + LATER_ROWS]
-    gradients = np.asarray(model.input_gradients(panel), dtype=float)
-    n_rows = len(panel)
-    if gradients.ndim != 3 or gradients.shape[:2] != (n_rows, n_rows):
-        return _none(check, f"input_gradients(X) has shape {gradients.shape}, not decision x row x asset")
-    later = np.abs(np.nan_to_num(gradients, nan=np.inf)).max(axis=2) * np.triu(np.ones((n_rows, n_rows)), k=1)
-    if not later.any():
-        return Finding(check, "ok", f"of {n_rows} decisions by later rows are exactly zero")
-    decision, seen = (int(i) for i in np.unravel_index(np.argmax(later), later.shape))
-    largest = float(np.abs(gradients).max())
+    rows = list(case.clean) if "rows" in inspect.signature(model.input_gradients).parameters else [row]
+    panel = case.X.iloc[: max(rows) + 1 + LATER_ROWS]
+    try:
+        gradients, decisions = model_gradients(model, panel, rows)
+    except EigenfolioError as error:
+        return _none(check, str(error))
+    expected = (len(decisions), len(panel), panel.shape[1])
+    if gradients.ndim != 3 or gradients.shape[:2] != expected[:2]:
+        return _none(check, f"input_gradients(X) has shape {gradients.shape}, not decision x row x asset {expected}")
+    found = dependence(gradients, decisions)
+    if not found.later:
+        tried = f"of {len(decisions)} decisions by later rows are exactly zero"
+        return Finding(check, "ok", f"{tried}; the oldest row that moves one lies {found.back} rows back")
     evidence = (
-        f"the decision of {panel.index[decision]:%Y-%m-%d} moves with the returns of {panel.index[seen]:%Y-%m-%d} "
-        f"({later.max() / largest:.1e} of the largest gradient)"
+        f"the decision of {panel.index[found.decision]:%Y-%m-%d} moves with the returns of "
+        f"{panel.index[found.seen]:%Y-%m-%d} ({found.later:.1e} of the largest gradient)"
     )
-    reach = int(max(np.nonzero(later)[1] - np.nonzero(later)[0]))
-    return Finding(check, "leak", evidence, (panel.index[decision],), float(later.max() / largest), (), reach)
+    return Finding(check, "leak", evidence, (panel.index[found.decision],), found.later, (), found.ahead)
 
 
 def _labels(case: Case) -> Finding:

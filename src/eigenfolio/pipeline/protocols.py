@@ -149,7 +149,9 @@ def evaluate_paths(
         If the panel cannot be used.
     """
     if protocol not in get_args(PathProtocol):
-        raise ParameterError(f"--protocol must be walk-forward, {', '.join(get_args(PathProtocol))}, got {protocol!r}")
+        raise ParameterError(
+            f"--protocol must be walk-forward, {', '.join(get_args(PathProtocol))}, seeds, got {protocol!r}"
+        )
     options = config.evaluation
     shipped = shipped_models(lookback=options.lookback) if protocol == "randomized" else {}
     models = shipped | comparators(lookback=options.lookback, horizon=options.horizon)
