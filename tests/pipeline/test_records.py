@@ -76,7 +76,7 @@ def run_folder(place):
 @pytest.fixture
 def command(monkeypatch, capsys):
     """Call ``eigenfolio runs ...`` from a clean tree at the recorded commit."""
-    monkeypatch.setattr(cli, "_git_commit", lambda: COMMIT)
+    monkeypatch.setattr("eigenfolio.cli.surroundings.git_commit", lambda: COMMIT)
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["eigenfolio", "runs", *map(str, arguments)])
