@@ -44,7 +44,7 @@ _OUTLYING = (6.0, 10.0)  # spreads below the median log residual variance
 _EXACT = (0.5, 1.0)  # below the median, in logs
 _WANTED = (0.1, 0.4)  # share of 1 / variance
 _OUTSIDE = (0.1, 0.4)  # share of inputs
-_PLAIN_SHARE = 0.5
+_PLAIN_SHARE, _PLAIN = 0.5, (0.1, 1.0)  # of the covariance, and over which share of the guard it is reached
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class Guard:
 
     @property
     def plain_share(self) -> float:
-        """Share of the covariance that is QIS of the plain rows."""
-        return _PLAIN_SHARE * self.relation
+        """Share of the covariance that is QIS of the plain rows; none where the guard hardly moves anything."""
+        return _PLAIN_SHARE * _rise(self.relation, _PLAIN)
 
 
 def guarded(window: SpectralWindow, answer: SpectralAnswer, *, out_of_range: float) -> tuple[SpectralAnswer, Guard]:
@@ -141,8 +141,7 @@ def _relations(spectrum: Spectrum, log_volatility: FloatArray) -> dict[int, floa
     found = {}
     for i, correlations in zip(candidates.tolist(), matrix.squared_correlations(candidates), strict=True):
         correlations[i] = 0.0
-        copies = np.argsort(-correlations, kind="stable")[:_MOST_COPIES]
-        group = np.append(i, copies[correlations[copies] > _COPY])
+        group = np.append(i, _largest(correlations, np.flatnonzero(correlations > _COPY)))
         precision = matrix.precision_block(group)
         own = precision[0, 0]
         if len(group) > 1:
@@ -153,6 +152,13 @@ def _relations(spectrum: Spectrum, log_volatility: FloatArray) -> dict[int, floa
             wanted = float(u[group] @ np.linalg.solve(precision, u[group])) / float(b @ u)
             found[i] = exact * _rise(wanted, _WANTED)
     return found
+
+
+def _largest(values: FloatArray, places: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Some places, those of the largest values first, and no more than the most copies."""
+    if len(places) < 2:
+        return places
+    return places[np.argsort(-values[places], kind="stable")[:_MOST_COPIES]]
 
 
 class _SteadyMatrix:

@@ -440,7 +440,7 @@ def _eigen(
         shared = dsymv(1.0, gram, ones, lower=1)
         gram[np.diag_indices(n_assets)] = own_size
         values, vectors = _symmetric_eigen(gram)
-        return np.maximum(values, _SMALLEST_EIGENVALUE)[::-1], np.ascontiguousarray(vectors.T[::-1]), shared
+        return np.maximum(values, _SMALLEST_EIGENVALUE)[::-1], vectors.T[::-1], shared
     shared = (z @ ones) @ z
     values, left = _symmetric_eigen(dsyrk(1.0, z.T, trans=1, lower=1))
     kept = slice(n_lost + int(np.searchsorted(values[n_lost:], _SMALLEST_EIGENVALUE)), None)  # the rest is null space

@@ -275,14 +275,19 @@ class FactorCovariance:
 
 def combine(window: SpectralWindow, answer: SpectralAnswer) -> FactorCovariance:
     """Join spectra, shares and volatilities to a covariance."""
-    parts, base = [], np.full(len(window.log_volatility), RIDGE)
+    n_assets = len(window.log_volatility)
+    base = np.full(n_assets, RIDGE)
+    factor, first = np.empty((sum(spectrum.rank for spectrum in window.spectra), n_assets)).T, 0
     for spectrum, change, share in zip(window.spectra, answer.eigenvalue_change, answer.shares, strict=True):
         eigenvalues, null = cleaned(spectrum, change)
         base += share * null / spectrum.tilt**2
-        parts.append(spectrum.vectors * np.sqrt(share * (eigenvalues - null)) / spectrum.tilt[:, None])
+        part = factor[:, first : first + spectrum.rank]
+        np.multiply(spectrum.vectors, np.sqrt(share * (eigenvalues - null)), out=part)
+        part /= spectrum.tilt[:, None]
+        first += spectrum.rank
     lead = window.log_ewma_volatility - window.log_volatility
     logs = window.log_volatility + VOLATILITY_SHARE * lead + answer.volatility_change + answer.log_scale
-    return FactorCovariance(np.hstack(parts), np.exp(logs), base)
+    return FactorCovariance(factor, np.exp(logs), base)
 
 
 def cleaned(spectrum: Spectrum, change: FloatArray) -> tuple[FloatArray, float]:

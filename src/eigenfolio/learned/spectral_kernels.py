@@ -71,8 +71,10 @@ def project(transposed, values, core, overlap, single, weighted):  # type: ignor
     """
     rank, n = transposed.shape
     fourth, product, precision, size = np.zeros(rank), np.zeros(rank), np.zeros(n), np.zeros(n)
+    row = np.empty(n)  # a copy, side by side however the vectors lie
     for k in range(rank):
-        row, share, square = transposed[k], core[k], values[k] * values[k]
+        row[:] = transposed[k]
+        share, square = core[k], values[k] * values[k]
         low, one, two = np.float32(share), single[k], weighted[k]
         total, along = 0.0, 0.0
         for i in range(n):
