@@ -45,6 +45,9 @@ def test_it_is_more_than_noise_only_if_both_kinds_of_noise_are_left_behind():
     assert ranked(1.0, (-0.1, 0.9)).more_than_noise is False
     assert ranked(0.0, (0.1, 0.9)).more_than_noise is False
     assert "The order is more than noise" in ranked(1.0, (0.1, 0.9)).sentences[1]
+    assert "not beyond the noise of the dates" in ranked(1.0, (-0.1, 0.9)).sentences[1]
+    assert "not beyond the spread of the seeds" in ranked(0.0, (0.1, 0.9)).sentences[1]
+    assert "The order is no more than noise" in ranked(0.0, (-0.1, 0.9)).sentences[1]
 
 
 def test_the_best_comes_first_with_its_order_by_validation_beside_it():

@@ -184,12 +184,21 @@ def rank_methods(
     if several:
         tau = float(kendalltau(-table["loss_mean"], table["sharpe_mean"]).statistic)
         agreement = tau if np.isfinite(tau) else None
-    decided = None
-    if p_value is not None and interval is not None:
-        decided = bool(p_value <= 1.0 - confidence and not interval[0] <= 0.0 <= interval[1])
-    return Ranking(
-        table, f_ratio, p_value, agreement, decided, tuple(_told(table, p_value, agreement, interval, decided))
-    )
+    seeds = None if p_value is None else bool(p_value <= 1.0 - confidence)
+    dates = None if interval is None else not interval[0] <= 0.0 <= interval[1]
+    decided = None if seeds is None or dates is None else seeds and dates
+    verdict = _VERDICTS[bool(seeds), bool(dates)]
+    told = _told(table, p_value, agreement, interval, verdict)
+    return Ranking(table, f_ratio, p_value, agreement, decided, tuple(told))
+
+
+_VERDICTS = {
+    (True, True): "more than noise",
+    (True, False): "beyond the spread of the seeds, but not beyond the noise of the dates",
+    (False, True): "beyond the noise of the dates, but not beyond the spread of the seeds",
+    (False, False): "no more than noise",
+}
+"""By whether the seeds and whether the dates leave the order standing."""
 
 
 def _deviation(values: list[float]) -> float:
@@ -201,7 +210,7 @@ def _told(
     p_value: float | None,
     agreement: float | None,
     interval: tuple[float, float] | None,
-    decided: bool | None,
+    verdict: str,
 ) -> list[str]:
     order = ", ".join(
         f"{method} {row['sharpe_mean']:.2f}" + (f" +- {row['sharpe_sd']:.2f}" if row["n_seeds"] > 1 else "")
@@ -213,11 +222,10 @@ def _told(
     if p_value is None:
         told.append("With one seed a difference between methods cannot be told from one between seeds.")
     else:
-        verdict = {True: "more than noise", False: "no more than noise"}[bool(decided)]
         told.append(
-            f"The order is {verdict}: of random orders of the same results {100 * p_value:.0f} % separate the methods "
-            f"as well, and the Sharpe ratio of the best mean book less that of the next lies in {interval[0]:+.2f} to "
-            f"{interval[1]:+.2f}."
+            f"The order is {verdict}: of random orders of the same results {100 * p_value:.2g} % separate the methods "
+            f"as well (spread of seeds), and the Sharpe ratio of the best mean book less that of the next lies in "
+            f"{interval[0]:+.2f} to {interval[1]:+.2f} (noise of the dates)."
         )
     if agreement is not None:
         told.append(f"The order by validation loss agrees with it by a rank correlation of {agreement:+.2f}.")
