@@ -180,3 +180,12 @@ def test_the_coverage_rule_has_its_defaults_by_keyword_so_that_type_checkers_see
     assert CoverageRule().model_dump() == {
         "min_assets": 20, "min_rows": 200, "lookback": 252, "max_assets": None, "seed": 0,
     }  # fmt: skip
+
+
+def test_a_dead_quote_is_not_eligible_until_it_moves_and_again_when_it_has_stood_still_for_the_lookback():
+    index = pd.bdate_range("2020-01-01", periods=12)
+    returns = pd.DataFrame({"alive": 0.01, "dead": 0.0, "woken": [0.0] * 5 + [0.02] + [0.0] * 6}, index=index)
+    found = eligible_assets(returns, [4, 5, 8, 9], CoverageRule(min_rows=3, lookback=4))
+    assert found["alive"].all()
+    assert not found["dead"].any()
+    assert found["woken"].tolist() == [False, True, True, False]

@@ -159,3 +159,15 @@ def test_what_cannot_be_judged_is_refused():
         judged([0.1], [0.5])
     with pytest.raises(ParameterError, match="confidence must lie"):
         mean_interval([0.0, 1.0], confidence=1.0)
+
+
+def test_draws_in_which_both_held_the_same_book_are_counted_apart_and_do_not_spoil_uniformity():
+    rng = np.random.default_rng(0)
+    p_values = np.r_[np.ones(25), np.linspace(0.01, 0.99, 35)]
+    gross = np.r_[np.zeros(25), 0.1 * rng.standard_normal(35)]
+    edges = pd.DataFrame({"gross": gross, "net": -0.1, "p_value": p_values, "law": "one"})
+    table = calibration_table(edges, by=["law"], band=0.1)
+    assert table.loc[0, ["draws", "same"]].tolist() == [60, 25]
+    assert table.loc[0, "uniform_p"] > 0.05
+    alone = calibration_table(edges.iloc[:25].assign(net=0.0), by=["law"], band=0.1)
+    assert alone.loc[0, ["same", "uniform_p"]].tolist() == [25, 1.0]

@@ -4,6 +4,7 @@ import pytest
 from sklearn.base import BaseEstimator
 
 from eigenfolio.errors import DataError, ParameterError
+from eigenfolio.models import SampleCovariance
 from eigenfolio.models.window import (
     active_assets,
     check_returns,
@@ -155,3 +156,13 @@ def test_one_row_or_a_constant_table_is_an_error():
         prepare_window(np.zeros((1, 2)))
     with pytest.raises(DataError, match="no asset varies"):
         prepare_window(np.zeros((9, 2)))
+
+
+def test_prices_are_refused_and_positive_returns_are_not():
+    rng = np.random.default_rng(0)
+    returns = 0.01 * rng.standard_normal((60, 3))
+    prices = 50.0 * np.cumprod(1.0 + returns, axis=0)
+    with pytest.raises(DataError, match=r"SampleCovariance takes simple returns, and X looks like prices.*pct_change"):
+        SampleCovariance().fit(prices)
+    for fine in (np.abs(returns), rng.uniform(0.0, 3.0, (60, 3)), np.ones((60, 3)) + np.eye(60, 3)):
+        SampleCovariance().fit(fine)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 from skfolio.model_selection import WalkForward
@@ -159,8 +160,9 @@ class CoverageRule(BaseModel):
 def eligible_assets(active_returns: pd.DataFrame, rows: Sequence[int] | np.ndarray, rule: CoverageRule) -> pd.DataFrame:
     """Tell which assets may be held at each decision row.
 
-    An asset is eligible when at least `rule.min_rows` of its last `rule.lookback` returns are there and it is not
-    missing in the whole of the last 21 rows. With `rule.max_assets`, assets keep their place in an order that
+    An asset is eligible when at least `rule.min_rows` of its last `rule.lookback` returns are there and not all of them
+    are zero (a dead quote would look like the calmest asset of all), and it is not missing in the whole of the last 21
+    rows. With `rule.max_assets`, assets keep their place in an order that
     depends on their names and the seed alone, so that the choice is stable and later columns change nothing.
 
     Parameters
@@ -180,24 +182,32 @@ def eligible_assets(active_returns: pd.DataFrame, rows: Sequence[int] | np.ndarr
     Examples
     --------
     >>> index = pd.bdate_range("2020-01-01", periods=6)
-    >>> returns = pd.DataFrame({"old": 0.0, "new": [np.nan] * 4 + [0.0, 0.0]}, index=index)
+    >>> returns = pd.DataFrame({"old": 0.01, "new": [np.nan] * 4 + [0.01, 0.0], "dead": 0.0}, index=index)
     >>> eligible_assets(returns, [3, 5], CoverageRule(min_rows=2, lookback=4)).to_numpy().tolist()
-    [[True, False], [True, True]]
+    [[True, False, False], [True, True, False]]
     """
     at = np.asarray(rows, dtype=int)
-    n_rows, n_assets = active_returns.shape
+    n_rows = len(active_returns)
     if at.size and (at.min() < 0 or at.max() >= n_rows):
         raise ParameterError(f"rows must lie in 0..{n_rows - 1}, got {at.min()} to {at.max()}")
-    counts = np.zeros((n_rows + 1, n_assets), dtype=np.int32)
-    np.cumsum(active_returns.notna().to_numpy(), axis=0, out=counts[1:])
-    known = counts[at + 1] - counts[np.maximum(at + 1 - rule.lookback, 0)]
-    recent = counts[at + 1] - counts[np.maximum(at + 1 - RECENT_ROWS, 0)]
-    eligible = (known >= rule.min_rows) & (recent > 0)
+    values = active_returns.to_numpy()
+    known = np.isfinite(values.astype(float))
+    eligible = _counted(known, at, rule.lookback) >= rule.min_rows
+    eligible &= _counted(known, at, RECENT_ROWS) > 0
+    eligible &= _counted(known & (values != 0.0), at, rule.lookback) > 0
     if rule.max_assets is not None:
         order = np.argsort([_draw(name, rule.seed) for name in active_returns.columns], kind="stable")
         place = np.cumsum(eligible[:, order], axis=1)
         eligible[:, order] &= place <= rule.max_assets
     return pd.DataFrame(eligible, index=active_returns.index[at], columns=active_returns.columns)
+
+
+def _counted(table: npt.NDArray[np.bool_], at: npt.NDArray[np.int_], lookback: int) -> npt.NDArray[np.int32]:
+    """How often a table is true in the last `lookback` rows up to each of some rows, (n_at, n_assets)."""
+    counts = np.zeros((len(table) + 1, table.shape[1]), dtype=np.int32)
+    np.cumsum(table, axis=0, out=counts[1:])
+    found: npt.NDArray[np.int32] = counts[at + 1] - counts[np.maximum(at + 1 - lookback, 0)]
+    return found
 
 
 def universe_calendar(

@@ -9,7 +9,9 @@ after the fact, to the model's volatility, per unit of it. Over n drawn markets,
 
     interval   mean edge +- t(n - 1) sd / sqrt(n), of 90 %, which must lie inside a band named beforehand
     p-values   of the test that `eigenfolio evaluate` prints (Ledoit and Wolf, bootstrap), which must be uniform:
-               Kolmogorov-Smirnov over the draws, adjusted by Holm over all cells, at 1 %
+               Kolmogorov-Smirnov over the draws, adjusted by Holm over all cells, at 1 %. Draws in which model and
+               comparator hold the same book have an edge of exactly 0 and a p-value of 1, and are counted apart: a
+               network that found nothing and holds equal weights is right
     net        the edge after costs; costs are a true loss, so only the upper end of its interval must stay in the band
 
 On markets with a planted edge the oracle, which knows it, sets the scale. Over n drawn markets,
@@ -170,9 +172,10 @@ def calibration_table(edges: pd.DataFrame, *, by: Sequence[str], band: float, co
     Returns
     -------
     DataFrame
-        Per cell: `by`, `draws`, `mean`, `low`, `high` of the gross edge; `needed` draws for an interval half as wide
-        as the band; `below_5` and `below_10`, shares of p-values; `uniform_p` and `uniform_p_holm`; `net`, `net_high`;
-        `in_band`, `uniform`, `net_in_band`, and `passed`, all three.
+        Per cell: `by`, `draws`, `same` (those in which both held the same book), `mean`, `low`, `high` of the gross
+        edge; `needed` draws for an interval half as wide as the band; `below_5` and `below_10`, shares of p-values;
+        `uniform_p` and `uniform_p_holm`; `net`, `net_high`; `in_band`, `uniform`, `net_in_band`, and `passed`, all
+        three.
 
     Raises
     ------
@@ -194,19 +197,21 @@ def calibration_table(edges: pd.DataFrame, *, by: Sequence[str], band: float, co
     rows = []
     for cell, found in edges.groupby(list(by), sort=False):
         p_values = found["p_value"].to_numpy()
+        others = p_values[found["gross"].to_numpy() != 0.0]
         mean, low, high = mean_interval(found["gross"], confidence=confidence)
         net, _, net_high = mean_interval(found["net"], confidence=confidence)
         rows.append(
             {
                 **dict(zip(by, cell, strict=True)),
                 "draws": len(found),
+                "same": len(found) - len(others),
                 "mean": mean,
                 "low": low,
                 "high": high,
                 "needed": _needed(found["gross"].to_numpy(), band / 2.0, confidence),
                 "below_5": float((p_values < 0.05).mean()),
                 "below_10": float((p_values < 0.10).mean()),
-                "uniform_p": float(kstest(p_values, "uniform").pvalue),
+                "uniform_p": float(kstest(others, "uniform").pvalue) if len(others) else 1.0,
                 "net": net,
                 "net_high": net_high,
             }

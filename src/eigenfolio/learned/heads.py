@@ -32,6 +32,7 @@ from scipy.special import expit, logit, softmax
 
 from eigenfolio.artifacts import Bundle
 from eigenfolio.features.regimes import REGIMES
+from eigenfolio.learned.shipped import is_undated
 from eigenfolio.learned.spectra import (
     ASSET_FEATURES,
     CONTEXT_FEATURES,
@@ -459,10 +460,11 @@ def missing_attribute(name: str, fitted: bool, bundle: Bundle | None) -> str:
     head = _OF_HEAD.get(name, name)
     told = bundle.details.get("heads", {}).get(head, {})
     reason = f" ({told['reason']})" if "reason" in told else ""
-    return (
-        f"{name} needs the head {head!r}, which these weights do not have{reason}; take weights that were trained with "
-        "heads (training.heads_share of eigenfolio pretrain)"
-    )
+    if is_undated(bundle):
+        advice = "weights that have seen a market (weights='2008' and later) do"
+    else:
+        advice = "take weights that were trained with heads (training.heads_share of eigenfolio pretrain)"
+    return f"{name} needs the head {head!r}, which these weights do not have{reason}; {advice}"
 
 
 _INPUTS: dict[str, tuple[str, ...]] = {

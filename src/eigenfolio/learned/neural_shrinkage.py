@@ -328,9 +328,15 @@ class NeuralShrinkage(CovarianceModel):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
+            fitted = "_bundle" in vars(self)
             if name in HEAD_ATTRIBUTES:
-                fitted = "_bundle" in vars(self)
                 raise AttributeError(missing_attribute(name, fitted, vars(self).get("_bundle")))
+            if name in _SET_BY_NETWORK:
+                raise AttributeError(
+                    f"{name} is not an attribute of the network of these weights"
+                    if fitted
+                    else f"{name} is there after fit"
+                )
             return object.__getattribute__(self, name)  # raises, with the sentence of a property where it is one
 
     def _keep(self, X: Any, active_mask: Any) -> None:

@@ -158,7 +158,7 @@ def check_returns(estimator: BaseEstimator, X: Any, active_mask: Any = None) -> 
     Raises
     ------
     DataError
-        With fewer than two rows.
+        With fewer than two rows, or if X holds prices.
     ParameterError
         If `active_mask` does not fit X.
     """
@@ -170,10 +170,26 @@ def check_returns(estimator: BaseEstimator, X: Any, active_mask: Any = None) -> 
         raise DataError(
             f"{type(estimator).__name__} needs at least 2 observations, got n_samples = {n_rows}; give more rows"
         )
+    if _look_like_prices(returns):
+        raise DataError(
+            f"{type(estimator).__name__} takes simple returns, and X looks like prices: all of it is positive and "
+            "moves little from row to row; give prices.pct_change().iloc[1:]"
+        )
     if active_mask is None:
         return returns, None
     mask = _aligned_mask(active_mask, returns.shape, labels)
     return np.where(mask, returns, np.nan), mask
+
+
+def _look_like_prices(values: FloatArray) -> bool:
+    """Whether all numbers are positive, large, and wander: steps are small beside the level and beside its spread."""
+    if len(values) < 20 or not ((values[0] > 0.0) & (values[-1] > 0.0)).all():  # what nearly all returns fail at once
+        return False
+    if not (values > 0.0).all() or float(np.median(values)) < 0.5:
+        return False
+    steps = np.abs(np.diff(values, axis=0))
+    spread = np.maximum(values.std(axis=0), 1e-300)
+    return 0.0 < float(np.median(steps / values[:-1])) < 0.1 and float(np.median(steps / spread)) < 0.3
 
 
 def _aligned_mask(active_mask: Any, shape: tuple[int, ...], labels: tuple[Any, Any] | None) -> BoolArray:

@@ -163,7 +163,8 @@ class EvaluateSelfTest:
             f"{-band:+.2f} to {band:+.2f})",
             *_null_lines(self.nulls.assign(verdict=self.nulls["passed"].map({True: "ok", False: "NOT OK"}))),
             *_null_lines(self.cheats.assign(verdict=self.cheats["found"].map({True: "found", False: "NOT FOUND"})))[1:],
-            "  (need: draws after which the interval is half as wide as the band; net: edge after "
+            "  (same: draws in which both held the same book, left out of the Kolmogorov-Smirnov test; need: draws",
+            "  after which the interval is half as wide as the band; net: edge after "
             f"{self.options.cost_bps:g} bp per unit traded)",
             "",
             f"Planted signal: share of the oracle's net Sharpe ratio, {self.options.plant_cost_bps:g} bp per unit",
@@ -248,13 +249,13 @@ def _cell(row: Row) -> str:
 
 def _null_lines(table: pd.DataFrame) -> list[str]:
     rows = [
-        f"  {'law':<7} {'model':<31} {'against':<32} {'n':>4} {'need':>4} {'edge':>6}  {'interval':<14} {'p<5%':>5} "
-        f"{'p<10%':>5} {'KS p':>7} {'net':>6}  verdict"
+        f"  {'law':<7} {'model':<31} {'against':<32} {'n':>4} {'same':>4} {'need':>4} {'edge':>6}  "
+        f"{'interval':<14} {'p<5%':>5} {'p<10%':>5} {'KS p':>7} {'net':>6}  verdict"
     ]
     for row in _rows(table):
         rows.append(
-            f"  {row['law']:<7} {row['model']:<31} {row['comparator']:<32} {row['draws']:>4} {row['needed']:>4} "
-            f"{row['mean']:>+6.2f}  {row['low']:+.2f} to {row['high']:+.2f} {row['below_5']:>5.0%} "
+            f"  {row['law']:<7} {row['model']:<31} {row['comparator']:<32} {row['draws']:>4} {row['same']:>4} "
+            f"{row['needed']:>4} {row['mean']:>+6.2f}  {row['low']:+.2f} to {row['high']:+.2f} {row['below_5']:>5.0%} "
             f"{row['below_10']:>5.0%} {row['uniform_p']:>7.1g} {row['net']:>+6.2f}  {row['verdict']}"
         )
     return rows

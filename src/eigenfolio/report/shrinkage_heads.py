@@ -113,7 +113,7 @@ def _draw_interval(figure: go.Figure, model: Any, *, row: int) -> None:
             name="interval",
             line={"color": FAINT_INK, "width": 5},
             marker={"size": 11, "symbol": "line-ns-open", "color": FAINT_INK, "line": {"width": 2}},
-            text=["", f"{low:.2f} to {high:.2f}"],
+            text=["", f"{low:.2g} to {high:.2g}"],
             textposition="top right" if high < 0.85 else "top left",
             hovertemplate="90 % interval: %{x:.3f}<extra></extra>",
             showlegend=False,

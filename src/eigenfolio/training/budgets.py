@@ -88,7 +88,7 @@ class BudgetRow:
     @property
     def summary(self) -> str:
         """In words."""
-        return f"{duration(self.seconds)} of {duration(self.budget)}, {self.status}"
+        return f"{duration(self.seconds)}, {self.status} the budget of {duration(self.budget)}"
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain JSON-able values."""
@@ -125,7 +125,7 @@ def check_budget(
     >>> [(row.fold, row.status) for row in rows]
     [('2019-12-31', 'within'), ('2020-12-31', 'over'), ('all folds', 'within')]
     >>> rows[1].summary
-    '2.2 min of 2.0 min, over'
+    '2.2 min, over the budget of 2.0 min'
     """
     budgets = Budgets() if budgets is None else budgets
     allowed = budgets.per_fold(model)
