@@ -28,6 +28,32 @@ def test_a_clean_panel_has_nothing_to_report(prices):
     assert report.summary() == "The data look sound (0 errors, 0 warnings, 0 notes)."
 
 
+def test_the_summary_counts_the_rows_shown_and_names_every_warning(prices):
+    written = prices.astype(object)
+    written.iloc[7, 2] = "n/a!"
+    written.iloc[9, 1] = -5.0
+    tables = read_tables(written)
+    report = check_panel(tables).with_cleaning(clean_panel(tables)[1])
+    rows = report.to_rows()
+    assert len({tuple(row.values()) for row in rows}) == len(rows)
+    statuses = [row["status"] for row in rows]
+    assert (statuses.count("warning"), statuses.count("note")) == (2, 3)
+    assert report.summary() == (
+        "The data can be used with care (0 errors, 2 warnings, 3 notes); warnings: text cells, non-positive prices."
+    )
+    bad = report.find("non-positive prices").summary
+    assert bad == f"non-positive prices: 1 (A001; first -5, A001, {prices.index[9]:%Y-%m-%d})"
+
+
+def test_one_finding_is_counted_in_the_singular_and_errors_are_named_before_warnings():
+    report = DataReport(
+        (Finding("size", "error", "small"), Finding("gaps", "warning", "many"), Finding("x", "note", ""))
+    )
+    assert report.summary() == (
+        "The data cannot be used as they are (1 error, 1 warning, 1 note); error: size; warning: gaps."
+    )
+
+
 def test_checking_changes_nothing(prices):
     dirty = prices.iloc[::-1].copy()
     dirty.iloc[5, 5] = -np.inf

@@ -42,7 +42,10 @@ def test_prices_are_carried_forward_five_rows_and_never_backward():
     assert np.flatnonzero(~filled["gone"]).tolist() == [14, 15, 16, 17, 18, 19]  # a delisting is known after 5 rows
     assert report.n_changes == 10
     assert report.changes[0].assets == ("gap", "gone")
-    assert panel.provenance.steps == ("cleaning: carried prices forward over at most 5 rows: 10",)
+    ended = "5 of them after a last price (gone), where an end still looks like a gap"
+    assert panel.provenance.steps == (f"cleaning: carried prices forward over at most 5 rows: 10, {ended}",)
+    alone = clean_panel(raw(prices.drop(columns="gap")))[1].changes[0]
+    assert alone.summary.endswith("rows: 5, all of them after a last price (gone), where an end still looks like a gap")
 
 
 @settings(max_examples=50, deadline=None)

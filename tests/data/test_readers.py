@@ -162,11 +162,34 @@ def test_what_reading_had_to_leave_out_is_a_finding_and_closes_the_strict_door()
     dirty.iloc[3, 0] = "n/a!"
     dirty.iloc[4, 0] = "1,234.5"
     tables = read_tables(dirty.reset_index())
-    assert [finding.check for finding in tables.findings] == ["numbers", "numbers"]
+    assert [finding.check for finding in tables.findings] == ["text columns", "text cells"]
     assert "currency" in tables.findings[0].summary
+    cell = tables.findings[1]
+    day = f"{PRICES.index[3]:%Y-%m-%d}"
+    assert (cell.count, cell.assets, cell.dates) == (1, ("A000",), (day,))
+    assert cell.summary == f"1 cell of text was read as missing (A000; first 'n/a!', A000, {day})"
     assert tables.values.iloc[4, 0] == 1234.5
     with pytest.raises(DataError, match="mend the file"):
         tables.to_panel()
+
+
+def test_text_in_a_long_table_is_told_by_asset_and_earliest_date():
+    table = long(close=PRICES.astype(object))
+    table.loc[[200, 7], "close"] = ["later", "sooner"]
+    sooner, later = table.loc[7], table.loc[200]
+    if sooner["date"] > later["date"]:
+        sooner, later = later, sooner
+    (found,) = read_tables(table).findings
+    assert found.count == 2
+    assert found.assets == (sooner["Ticker"], later["Ticker"])
+    assert f"first '{sooner['close']}', {sooner['Ticker']}, {sooner['date']:%Y-%m-%d})" in found.summary
+
+
+def test_text_in_a_market_row_without_a_date_is_left_out_with_the_row():
+    days = [f"{day:%Y-%m-%d}" for day in PRICES.index]
+    market = pd.DataFrame({"date": [*days, "total"], "vix": [*[20.0] * len(days), "sum"]})
+    panel = read_panel(PRICES, market=market)
+    assert panel.market["vix"].eq(20.0).all()
 
 
 def test_repeated_pairs_of_a_long_table_keep_the_last_and_are_counted():
@@ -183,7 +206,7 @@ def test_rows_without_a_readable_date_are_left_out_and_counted(tmp_path):
     (tmp_path / "p.csv").write_text(text)
     tables = read_tables(tmp_path / "p.csv")
     assert len(tables.values) == len(PRICES)
-    assert tables.findings[0].summary == "1 rows without a readable date were left out"
+    assert tables.findings[0].summary == "1 row without a readable date was left out"
 
 
 def test_an_asset_may_be_called_like_a_column_of_a_long_table():
@@ -203,12 +226,15 @@ ONE_STOCK = pd.DataFrame({"Open": 1.0, "High": 2.0, "Low": 1.0, "Close": 1.5, "V
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("missing.csv", None, "no such file"),
+        ("missing.csv", None, "no such file or folder; check"),
+        ("none/missing.csv", None, "/none; check the path"),
+        ("wide_row.csv", b"date,A,B\n2020-01-01,1,2\n2020-01-02,1,2,3\n", "(line 3 has 4 fields instead of 3)"),
+        ("quote.csv", b'date,A,B\n2020-01-01,1,2\n2020-01-02,"1,2\n', "never closed"),
         ("empty.csv", b"", "file is empty"),
         ("blank.csv", b"\n \n", "file is empty"),
         ("header.csv", b"date,A,B\n", "no rows"),
         ("text.txt", b"this is not a table\nat all\n", "no column of dates"),
-        ("prose.txt", "Überall, wo man hinsieht\n\n1,2,3,4\n".encode(), "cannot be read as CSV (Length of header"),
+        ("prose.txt", "Überall, wo man hinsieht\n\n1,2,3,4\n".encode(), "(rows have more fields than the header)"),
         ("noise.parquet", b"\x00\x01nothing", "neither Parquet nor text"),
         ("latin.csv", "date;Übel\n2020-01-01;1\n".encode("latin-1"), "neither Parquet nor text"),
         ("broken.csv.gz", b"\x1f\x8b\x08\x00garbage", "cannot be read as CSV"),

@@ -1,5 +1,7 @@
 """The covariance report against a naive loop, skfolio's evaluators, and markets whose truth is known."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,7 @@ from skfolio.moments import BaseCovariance, EmpiricalCovariance, EWCovariance
 from eigenfolio.constraints import UNCONSTRAINED
 from eigenfolio.data import plan_decisions
 from eigenfolio.data.synthetic import ConstantCovariance
-from eigenfolio.errors import DataError, ParameterError
+from eigenfolio.errors import DataError, ParameterError, RangeWarning
 from eigenfolio.evaluation import covariance_measures as measures
 from eigenfolio.evaluation.covariance_report import covariance_report
 from eigenfolio.models import LedoitWolf, SampleCovariance, minimum_variance_weights
@@ -154,6 +156,22 @@ def test_a_model_that_fails_is_recorded_and_left_out():
     assert report.failures[0].error == "ValueError: too long"
     # "late" fails on one date only; that window is left out for all.
     assert (report.windows.groupby("model").size() == 14).all()
+
+
+class OutOfRange(LedoitWolf):
+    """Says on every date that its inputs are unusual."""
+
+    def fit(self, X, y=None):
+        warnings.warn("inputs out of range", RangeWarning, stacklevel=2)
+        return super().fit(X)
+
+
+def test_inputs_out_of_range_neither_fail_nor_fill_the_terminal():
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        report = report_on(market()[0], {**MODELS, "unusual": OutOfRange(lookback=40)})
+    assert not [one for one in shown if issubclass(one.category, RangeWarning)]
+    assert report.failures == ()
 
 
 def test_what_comes_later_changes_no_earlier_window():

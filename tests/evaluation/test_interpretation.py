@@ -108,6 +108,19 @@ def test_what_comes_later_changes_no_sentence():
     assert what_changed(path, DAYS[1], DAYS[3]) == what_changed(altered, DAYS[1], DAYS[3])
 
 
+def test_a_change_that_no_printed_digit_shows_is_no_change():
+    path = pd.DataFrame({"spread": [0.05, 0.06, 0.05, 0.06, 0.05351, 0.05352]}, index=DAYS)
+    assert what_changed(path, DAYS[4], DAYS[5]) == ["Between 2020-01-07 and 2020-01-08: spread (0.0535) unchanged."]
+
+
+def test_a_series_that_moved_seldom_is_not_said_never_to_have_moved():
+    path = pd.DataFrame({"seldom": [0.0, 0.2] + [0.0] * 5 + [0.1], "never": [0.0] * 7 + [0.1]})
+    path.index = pd.bdate_range("2020-01-01", periods=8)
+    said = what_changed(path, path.index[6], path.index[7])
+    assert "Seldom rose from 0 to 0.1 (+0.1); between most dates it does not move." in said
+    assert "Never rose from 0 to 0.1 (+0.1); it had not moved before." in said
+
+
 def test_nothing_changed_is_one_sentence():
     path = pd.DataFrame({"shrinkage": 0.5}, index=DAYS)
     assert what_changed(path, DAYS[0], DAYS[1]) == ["Between 2020-01-01 and 2020-01-02: shrinkage (0.5) unchanged."]

@@ -1,6 +1,7 @@
 """`eigenfolio data describe`: the summary, where every feature stands, and the page that shows them over time."""
 
 import json
+import re
 import sys
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from eigenfolio.cli import main
 from eigenfolio.features.table import FAMILIES, FeatureTable
-from eigenfolio.pipeline.describe import describe_panel
+from eigenfolio.pipeline.describe import CALENDAR, UNITS, describe_panel, unit_of
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,16 @@ def test_it_prints_every_feature_and_writes_the_page(prices, tmp_path, monkeypat
     assert "Mean correlation" in page
     told = json.loads((tmp_path / "d" / "describe.json").read_text())
     assert len(told["features"]) == sum(map(len, FAMILIES.values()))
+    assert "log ratio: these rows to the past 252" in page
+    judged, unknown = len(told["features"]), 0
+    for line in told["features"]:
+        calendar = line["family"] in CALENDAR
+        judged -= calendar or line["latest"] is None
+        unknown += not calendar and line["latest"] is None
+    n = len(told["features"])
+    assert f"of {judged} features of the market stand" in out
+    assert f"The other {n - judged} of {n} features: {n - judged - unknown} follow the calendar" in out
+    assert f"{unknown} are not known on that day (the panel has no volume, high, low, vix, sectors)." in out
     status, _, err = call(monkeypatch, capsys, prices, "--out", tmp_path / "d")
     assert status == 2
     assert "exists already" in err
@@ -65,6 +76,17 @@ def test_json_holds_the_numbers_and_null_where_missing(prices, tmp_path, monkeyp
     assert lines["events.central_bank_ahead"]["latest"] is not None
     assert told["regime"]["latest"] in ("calm", "trending", "stressed", "crisis")
     assert sum(told["regime"]["shares"].values()) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_every_pattern_of_units_names_a_feature_and_levels_have_none():
+    names = [f"{family}.{feature}" for family, features in FAMILIES.items() for feature in features]
+    found = {name: unit_of(name) for name in names}
+    assert set(filter(None, found.values())) == {unit for _, unit in UNITS}
+    assert all(any(re.fullmatch(pattern, name) for name in names) for pattern, _ in UNITS)
+    assert found["regime.market_volatility_252"].startswith("percentile")
+    assert all(unit.startswith("log") for name, unit in found.items() if re.search("volatility_(10|21|63|126)$", name)
+               and name.split(".")[0] == "regime")  # fmt: skip
+    assert not any(found[name] for name in ("regime.drawdown", "correlation.mean_correlation", "regime.trend_63"))
 
 
 def test_a_panel_too_short_for_features_is_still_described(prices, tmp_path, monkeypatch, capsys):

@@ -48,6 +48,7 @@ def test_every_table_reaches_the_terminal_the_folder_and_json(folder, monkeypatc
         "cannot be told from the calmest",
         "mahalanobis_ratio",
         "net of costs",
+        "The sentences above read the first; QIS devolatilised + EWMA(63) is the rival named beforehand",
     ):
         assert words in shown
     told = json.loads((folder / "out" / "evaluation.json").read_text())
@@ -56,6 +57,11 @@ def test_every_table_reaches_the_terminal_the_folder_and_json(folder, monkeypatc
         assert len(told[table]) == len(pd.read_csv(folder / "out" / f"{table}.csv")) > 0
     assert all(row["reference"] == REFERENCE for row in told["comparison"] + told["tests"])
     assert all(row["minimum_detectable"] is not None for row in told["tests"] + told["comparison"])
+    windows = shown.split("(the test of the sentences above)")[1].split("\n\n")[0].splitlines()
+    book = told["comparison"][0]["book"]
+    assert {f"{100 * row['window_mean']:+.2f}" for row in told["comparison"] if row["book"] == book} == {
+        line.split(" to ")[0].split()[-2] for line in windows[2:]
+    }
     status, printed, _ = call(monkeypatch, capsys, "evaluate", *common, "--json")
     assert status == 0
     assert json.loads(printed) == told  # the same command, the same bits
@@ -63,6 +69,15 @@ def test_every_table_reaches_the_terminal_the_folder_and_json(folder, monkeypatc
     status, _, errors = call(monkeypatch, capsys, "evaluate", *common, "--out", folder / "out")
     assert status == 2
     assert "exists already" in errors
+
+
+def test_an_option_that_the_protocol_does_not_read_is_refused(folder, monkeypatch, capsys):
+    for protocol in ("walk-forward", "combinatorial", "seeds"):
+        status, _, errors = call(
+            monkeypatch, capsys, "evaluate", folder / "nowhere.csv", "--paths", 5, "--protocol", protocol
+        )
+        assert status == 2
+        assert f"--paths belongs to --protocol randomized, not to {protocol}" in errors
 
 
 def test_an_unknown_reference_is_refused_before_the_work(folder, monkeypatch, capsys):

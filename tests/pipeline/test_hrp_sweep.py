@@ -146,6 +146,9 @@ def test_the_comparison_covers_the_three_rivals_and_counts_the_trials(outcome):
     rivals = {"Equal weight", "Inverse volatility", "Minimum variance"}
     assert rivals <= {row["rival"] for row in metrics["comparison"]}
     assert {row["rival"] for row in metrics["sharpe_differences"]} == rivals
+    (against,) = [one for one in outcome.sentences if "was named beforehand" in one]
+    assert against.startswith(outcome.selection.winner)
+    assert "Minimum variance" in against.split(":")[0]
     deflated = metrics["deflated"]
     assert deflated["n_trials"] == 8
     assert 1.0 <= deflated["effective_trials"] <= 8.0

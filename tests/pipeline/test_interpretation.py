@@ -108,6 +108,29 @@ def test_attributions_of_the_last_decision_add_up(explained):
     assert explained.gradients["shrinkage"].answer == pytest.approx(explained.path.table["shrinkage"].iloc[-1])
 
 
+def test_the_weights_explained_are_those_of_the_last_decision(panel):
+    """Rows after the last decision may reach the date of newer weights; these decided nothing."""
+    returns = panel.returns.copy()
+    stop = pd.Timestamp("2016-12-31")  # a vintage is trained through it
+    returns.index = pd.bdate_range(end=stop + pd.Timedelta(days=10), periods=len(returns))
+    done = interpret(
+        NeuralShrinkage("as_of", lookback=200), Panel.from_returns(returns), name="a market", rebalance="QS",
+        n_explained=2, n_repeats=1, progress=silent,
+    )  # fmt: skip
+    last = done.path.table.iloc[-1]
+    assert last["trained_through"] < "2016-12-31"
+    assert done.gradients["shrinkage"].answer == pytest.approx(last["shrinkage"])
+
+
+def test_a_lookback_longer_than_the_panel_is_said(panel, explained):
+    done = interpret(
+        NeuralShrinkage("synthetic", lookback=5000), panel, name="a market", n_explained=2, n_repeats=1, progress=silent
+    )
+    assert done.notes[0].startswith("No decision has the 5000 rows of the lookback")
+    assert done.notes[0] in done.page().sections[1].sentences
+    assert explained.notes == ()
+
+
 def test_the_structure_is_that_of_the_shrunk_correlation(explained, panel):
     assert explained.graph.n_edges == len(explained.names) - 1 == len(explained.tree)
     assert explained.eigenvectors["share"].is_monotonic_decreasing

@@ -136,6 +136,15 @@ def test_what_cannot_be_watched_is_one_line(panels, run, graphs, monkeypatch, ca
         assert words in errors
 
 
+def test_a_run_without_bundles_is_told_which_runs_can_be_watched(panels, monkeypatch, capsys):
+    folder, _ = panels
+    place = write_run(record("train-hrp", {}), folder / "hrp", contents=lambda place: None)
+    status, _, errors = call(monkeypatch, capsys, "monitor", place, "--data", folder / "calm.csv")
+    assert status == 2
+    for words in ("of kind 'train-hrp'", "eigenfolio train gat", "eigenfolio runs list"):
+        assert words in " ".join(errors.split())
+
+
 def test_the_forecast_is_that_of_the_weights_decided():
     X = pd.DataFrame(0.01 * np.random.default_rng(0).standard_normal((200, 5)), columns=list("ABCDE"))
     X.iloc[-30:, 2] = np.nan

@@ -39,6 +39,7 @@ def test_combinatorial_paths_hold_every_comparator_and_no_weights_that_may_have_
     status, shown, errors = call(monkeypatch, capsys, *common, "--jobs", 1, "--out", folder / "out")
     assert (status, errors) == (0, "")
     assert "7 paths" in shown
+    assert "cannot carry an interval" not in shown
     assert "may have seen the rows tested" in shown
     told = json.loads((folder / "out" / "evaluation.json").read_text())
     assert {row["model"] for row in told["summary"]} == set(COMPARATORS)
@@ -57,6 +58,7 @@ def test_randomized_paths_are_those_of_the_seed(folder, monkeypatch, capsys):
     assert status == 0
     assert {row["reference"] for row in told["against"]} == {"Equal weight"}
     assert {row["path"] for row in told["measures"]} == {0, 1, 2}
+    assert told["notes"][0].startswith("3 paths cannot carry an interval over paths")
     other = json.loads(call(monkeypatch, capsys, *common, "--jobs", 1, "--seed", 7)[1])
     assert other["measures"] != told["measures"]
 

@@ -63,6 +63,7 @@ def test_the_seeds_of_the_shipped_networks_are_judged(folder, monkeypatch, capsy
     assert told["stability"]["unseeded"] == ["QIS devolatilised + EWMA(63)"]
     spreads = [row["spread"] for row in told["stability"]["seeds"]]
     assert min(spreads) > 0.0
+    assert told["notes"][0].startswith("2 seeds cannot carry an interval over seeds")
     assert any("attention is left out: it was trained from one seed" in note for note in told["notes"])
 
 

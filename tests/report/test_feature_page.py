@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from eigenfolio.errors import ArtifactError
-from eigenfolio.report.feature_page import FeaturePage, render_feature_page, write_feature_page
+from eigenfolio.report.feature_page import FeaturePage, _shares, render_feature_page, write_feature_page
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -75,6 +75,28 @@ def test_unusual_features_are_marked_but_not_those_of_the_calendar(content):
     page = render_feature_page(content)
     assert re.findall(r'<figure id="([^"]+)" class="card unusual"', page) == ["regime.drawdown"]
     assert re.findall(r'<tr class="unusual"><th scope="row" data-key="([^"]+)"', page) == ["Drawdown"]
+
+
+def test_a_unit_is_shown_below_the_name_and_in_the_table(content):
+    page = render_feature_page(replace(content, units={"regime.drawdown": "log ratio"}))
+    assert page.count('<p class="unit">log ratio</p>') == 1
+    assert page.count("<small>log ratio</small>") == 2  # among the unusual, and in the table
+
+
+@pytest.mark.parametrize(
+    ("counts", "shares"),
+    [
+        ([1, 1, 1], ["33.4%", "33.3%", "33.3%"]),
+        ([5598, 2258, 1463, 681], ["56.0%", "22.6%", "14.6%", "6.8%"]),
+        ([2, 0], ["100.0%", "0.0%"]),
+        ([0, 0], ["–", "–"]),
+    ],
+)
+def test_shares_of_the_regimes_sum_to_one_hundred(counts, shares):
+    names = [f"r{k}" for k in range(len(counts))]
+    codes = np.repeat([*range(len(counts)), -1], [*counts, 7])
+    told = _shares(pd.Series(pd.Categorical.from_codes(codes, names)))
+    assert list(told.items()) == list(zip(names, shares, strict=True))
 
 
 def test_a_line_is_lifted_over_a_gap_and_bands_cover_the_days_of_a_regime(content):

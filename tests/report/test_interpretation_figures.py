@@ -33,7 +33,7 @@ PATH = pd.DataFrame(
 
 def test_a_path_has_a_line_per_share_that_moved_and_a_band_per_loud_regime():
     figure = decision_path_figure(PATH)
-    assert [trace.name for trace in figure.data] == ["Shrinkage", "Condition number"]
+    assert [trace.name for trace in figure.data] == ["Intensity", "Condition number"]
     assert list(figure.data[0].y) == [0.1, 0.2, 0.3, 0.4]
     assert {(shape.x0, shape.x1) for shape in figure.layout.shapes} == {("2020-02-29", "2020-04-30")}
     assert decision_path_figure(PATH[["regime"]]) is None

@@ -40,6 +40,16 @@ def test_pairs_carry_the_numbers_of_the_page_and_the_adjusted_p_value(content):
     assert pairs.frame.set_index("rival")["p_adjusted"].to_dict() == own.to_dict()
 
 
+def test_the_caption_says_which_finding_is_unadjusted(content):
+    named = replace(content, champion=str(content.comparison_table["rival"].iloc[0]))
+    told, silent = (
+        next(table.caption for table in paper_tables(one) if table.name == "comparison-1")
+        for one in (named, replace(content, champion=None))
+    )
+    assert f"The finding on {named.champion}, the rival named beforehand, is that of its unadjusted interval" in told
+    assert "unadjusted" not in silent
+
+
 def test_models_with_their_own_weights_stand_at_the_end_of_a_table(content):
     performance = next(table for table in paper_tables(content) if table.name == "performance-1")
     books = performance.frame["book"].tolist()

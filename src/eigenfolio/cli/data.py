@@ -88,6 +88,11 @@ def _show_description(told: Description, written: Path | None) -> None:
             judged = family not in CALENDAR
             console.print(_feature_lines(family, summary[summary["family"] == family], judged=judged))
         console.print("percentile: of the latest value among all of its own; missing: share of the rows", style="dim")
+        console.print(
+            "market_volatility and asset_volatility, 10 to 126: natural log of the last rows' over the past year's, so "
+            "0 is as in that year and -1.1 a third of it",
+            style="dim",
+        )
     for sentence in told.sentences():
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     if written is not None:

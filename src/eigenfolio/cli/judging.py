@@ -40,7 +40,9 @@ def evaluate(
         str,
         typer.Option("--protocol", help="walk-forward (all tables), combinatorial, randomized or seeds (many paths)."),
     ] = "walk-forward",
-    paths: Annotated[int, typer.Option("--paths", min=2, help="Paths of the randomized protocol.")] = 20,
+    paths: Annotated[
+        int | None, typer.Option("--paths", min=2, help="Paths of the randomized protocol. Default: 20.")
+    ] = None,
     seeds: Annotated[
         int | None, typer.Option("--seeds", min=2, help="Seeds of the seeds protocol. Default: all there are.")
     ] = None,
@@ -64,8 +66,8 @@ def evaluate(
     if preset is not None and not self_test:
         raise ParameterError("--preset belongs to --self-test; a panel is judged by the keys of --config")
     if self_test:
-        told = (config, kind, reference, seeds, trained, out)
-        if any(one is not None for one in told) or protocol != "walk-forward" or paths != 20:
+        told = (config, kind, reference, paths, seeds, trained, out)
+        if any(one is not None for one in told) or protocol != "walk-forward":
             raise ParameterError("--self-test draws its own markets; it takes --preset, --seed, --jobs and --json only")
         _evaluate_self_test(preset or "quick", seed, jobs, as_json=as_json)
         return
@@ -77,6 +79,8 @@ def evaluate(
 
     if protocol != "seeds" and (seeds is not None or trained is not None):
         raise ParameterError(f"--seeds and --run belong to --protocol seeds, not to {protocol}; leave them out")
+    if protocol != "randomized" and paths is not None:
+        raise ParameterError(f"--paths belongs to --protocol randomized, not to {protocol}; leave it out")
     settings = load_compare_config(config, seed=seed, data=data_keys(panel, kind))
     check_new_folder(out)
     with progress_bars(quiet=as_json) as progress:
@@ -91,7 +95,7 @@ def evaluate(
         elif protocol == "seeds":
             done = evaluate_seeds(settings, run=trained, n_seeds=seeds, **common)
         else:
-            done = evaluate_paths(settings, protocol=protocol, n_paths=paths, **common)
+            done = evaluate_paths(settings, protocol=protocol, n_paths=20 if paths is None else paths, **common)
     if out is not None:
         done.write(out)
     lines = done.lines() if isinstance(done, PathReport | SeedReport) else evaluation_lines(done)
@@ -268,7 +272,7 @@ def interpret(
     if as_json:
         print(json.dumps(done.to_dict(), indent=2, allow_nan=False))
     else:
-        print("\n".join([*done.sentences, f"Page: {out / 'interpretation.html'}"]))
+        print("\n".join([*done.notes, *done.sentences, f"Page: {out / 'interpretation.html'}"]))
 
 
 @app.command()

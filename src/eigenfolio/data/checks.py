@@ -282,7 +282,7 @@ def _impossible(table: _Ordered) -> list[Finding]:
         many = cells.sum() > MAX_BAD_SHARE * n_values
         tail = f"; more than {100 * MAX_BAD_SHARE:g} % of the table, so mend the source" if many else ""
         status: Status = "error" if many else "warning"
-        found.append(_cell_finding(table, check, status, cells, check, f"no {check}", tail))
+        found.append(_cell_finding(table, check, status, cells, check, f"no {check}", tail, values=raw))
     return found
 
 
@@ -514,16 +514,28 @@ def _date_finding(check: str, status: Status, dates: pd.DatetimeIndex, text: str
 
 
 def _cell_finding(
-    table: _Ordered, check: str, status: Status, cells: np.ndarray, text: str, fine: str, tail: str = ""
+    table: _Ordered,
+    check: str,
+    status: Status,
+    cells: np.ndarray,
+    text: str,
+    fine: str,
+    tail: str = "",
+    *,
+    values: np.ndarray | None = None,
 ) -> Finding:
+    """Tell how many cells, of which assets, and where the first one is; with `values` also what it holds."""
     count = int(cells.sum())
     if not count:
         return Finding(check, "ok", fine)
     per_asset = cells.sum(axis=0)
     order = np.argsort(-per_asset, kind="stable")
     names = table.names[order[: np.count_nonzero(per_asset)]]
-    dates = iso_dates(table.index[np.flatnonzero(cells.any(axis=1))])
-    summary = f"{text}: {count:,} ({some(names)}){tail}"
+    rows = np.flatnonzero(cells.any(axis=1))
+    dates = iso_dates(table.index[rows])
+    column = int(np.argmax(cells[rows[0]]))
+    held = "" if values is None else f"{values[rows[0], column]:g}, "
+    summary = f"{text}: {count:,} ({some(names)}; first {held}{table.names[column]}, {dates[0]}){tail}"
     return Finding(check, status, summary, tuple(names), dates, count)
 
 

@@ -268,9 +268,22 @@ def _filled(
     if not new.any():
         return prices
     names = tuple(str(name) for name in prices.columns[new.any(axis=0)])
-    text = f"carried prices forward over at most {max_fill} rows"
-    _note(changes, "filled forward", text, names, iso_dates(prices.index[new.any(axis=1)]), int(new.sum()))
+    count = int(new.sum())
+    text = f"carried prices forward over at most {max_fill} rows: {count:,}{_after_the_last(prices, new)}"
+    dates = iso_dates(prices.index[new.any(axis=1)])
+    changes.append(Finding("filled forward", "note", text, names, dates, count))
     return filled
+
+
+def _after_the_last(prices: pd.DataFrame, new: np.ndarray) -> str:
+    """Tell of the carried prices that come after an asset's last one, where a gap and an end look the same."""
+    seen = prices.notna().to_numpy()
+    after: np.ndarray = new & ~np.logical_or.accumulate(seen[::-1])[::-1]
+    if not after.any():
+        return ""
+    names = some(prices.columns[np.flatnonzero(after.any(axis=0))])
+    count = "all" if (after == new).all() else f"{int(after.sum()):,}"
+    return f", {count} of them after a last price ({names}), where an end still looks like a gap"
 
 
 def _with_delisting(

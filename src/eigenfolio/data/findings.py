@@ -126,18 +126,29 @@ class DataReport:
         """Return the report with the cleaning's changes attached."""
         return replace(self, cleaning=cleaning)
 
+    @property
+    def shown(self) -> tuple[Finding, ...]:
+        """The findings, then the changes that do not only repeat a finding word for word."""
+        changes = () if self.cleaning is None else self.cleaning.changes
+        return self.findings + tuple(change for change in changes if change not in self.findings)
+
     def summary(self) -> str:
-        """Return the state of the data in one sentence."""
-        counts = {status: sum(f.status == status for f in self.findings) for status in _RANK}
-        graves = [f for f in self.findings if f.status == self.status and f.status in ("warning", "error")]
+        """Return the state of the data in one sentence: how many rows of each status, and which errors and warnings."""
+        shown = self.shown
+        counts = ", ".join(counted(sum(f.status == s for f in shown), s) for s in ("error", "warning", "note"))
         head = {
             "error": "The data cannot be used as they are",
             "warning": "The data can be used with care",
             "note": "The data look sound",
             "ok": "The data look sound",
         }[self.status]
-        tail = f": {graves[0].summary}" if graves else ""
-        return f"{head} ({counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes){tail}."
+        kinds = {s: dict.fromkeys(f.check for f in shown if f.status == s) for s in ("error", "warning")}
+        named = "; ".join(
+            f"{status if len(names) == 1 else status + 's'}: {', '.join(names)}"
+            for status, names in kinds.items()
+            if names
+        )
+        return f"{head} ({counts})" + (f"; {named}." if named else ".")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts and lists, ready for JSON."""
@@ -149,8 +160,13 @@ class DataReport:
         }
 
     def to_rows(self) -> list[dict[str, str]]:
-        """Return one dict (check, status, summary) per finding, then per change."""
-        return _rows(self.findings) + ([] if self.cleaning is None else self.cleaning.to_rows())
+        """Return one dict (check, status, summary) per finding, then per change that no finding states already."""
+        return _rows(self.shown)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: "1 note", "2 notes"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def iso_dates(dates: Iterable[pd.Timestamp]) -> tuple[str, ...]:

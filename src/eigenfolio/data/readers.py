@@ -36,7 +36,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import pandas as pd
 
-from eigenfolio.data.findings import Finding, iso_dates, some
+from eigenfolio.data.findings import Finding, counted, iso_dates, some
 from eigenfolio.errors import DataError, ParameterError
 from eigenfolio.panel import Panel
 
@@ -345,7 +345,8 @@ def load_file(path: Path) -> pd.DataFrame:
         with path.open("rb") as file:
             head = file.read(4096)
     except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file; check the path") from None
+        where = "" if path.parent.is_dir() else f", nor a folder {path.parent}"
+        raise DataError(f"{path}: there is no such file or folder{where}; check the path") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the permissions") from error
     if not head.strip():
@@ -361,7 +362,7 @@ def load_file(path: Path) -> pd.DataFrame:
     try:
         return _load_csv(path, "gzip" if packed else None)
     except (ValueError, csv.Error, EOFError, OSError, zlib.error, pd.errors.ParserWarning) as error:
-        raise DataError(f"{path}: cannot be read as CSV ({_first_line(error)}); check the file") from error
+        raise DataError(f"{path}: cannot be read as CSV ({_csv_trouble(error)}); check the file") from error
 
 
 def _load_csv(path: Path, compression: Literal["gzip"] | None) -> pd.DataFrame:
@@ -386,6 +387,19 @@ def _is_text(head: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _csv_trouble(error: Exception) -> str:
+    """Say what is wrong with a CSV in a reader's words; what is not known stays as it was said."""
+    text = _first_line(error)
+    if found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", text):
+        expected, line, seen = found.groups()
+        return f"line {line} has {seen} fields instead of {expected}"
+    if found := re.search(r"EOF inside string starting at row (\d+)", text):
+        return f"a quotation mark that opens after row {found[1]} is never closed"
+    if text.startswith("Length of header"):
+        return "rows have more fields than the header"
+    return text
 
 
 def _first_line(error: Exception) -> str:
@@ -465,7 +479,12 @@ def _from_frame(frame: pd.DataFrame, source: str, kind: Kind) -> Tables:
     if dates.isna().any():
         n_lost = int(dates.isna().sum())
         findings.append(
-            Finding("dates", "warning", f"{n_lost} rows without a readable date were left out", count=n_lost)
+            Finding(
+                "dates",
+                "warning",
+                f"{counted(n_lost, 'row')} without a readable date {_was(n_lost)} left out",
+                count=n_lost,
+            )
         )
     frame, dates = frame[dates.notna().to_numpy()], dates[dates.notna()]
     if asset_column is not None:
@@ -476,7 +495,7 @@ def _from_frame(frame: pd.DataFrame, source: str, kind: Kind) -> Tables:
             f"{source}: the columns ({some(body.columns)}) are fields of one asset; a panel needs at least "
             f"{MIN_ASSETS} assets: one column per asset, or a column 'ticker'"
         )
-    values, lost = _numbers(body, source)
+    values, lost = _numbers(body, source, dates)
     findings += lost
     values.index = pd.DatetimeIndex(dates, name="date")
     steps = [f"recognised a wide table, dates in column '{date_column}'", *zone]
@@ -500,18 +519,23 @@ def _from_long(
             f"'{asset_column}', got {some(plain.values())}; a membership list is read by Membership.read"
         )
     fields = {value: plain[value]} | {name: plain[name] for name in _EXTRA_NAMES if name in plain}
-    numbers, lost = _numbers(frame[list(fields.values())], source)
+    names = frame[asset_column].astype("string").str.strip()
+    numbers, lost = _numbers(frame[list(fields.values())], source, dates, names)
     findings += lost
     fields = {name: column for name, column in fields.items() if column in numbers.columns}
     if value not in fields:
         raise DataError(f"{source}: column '{plain[value]}' holds no numbers; it must hold prices or returns")
-    names = frame[asset_column].astype("string").str.strip()
     numbers.index = pd.MultiIndex.from_arrays([pd.DatetimeIndex(dates), names.to_numpy(dtype=object)])
     named = names.notna().to_numpy()
     if not named.all():
         n_lost = int((~named).sum())
         findings.append(
-            Finding("assets", "warning", f"{n_lost} rows without an asset name were left out", count=n_lost)
+            Finding(
+                "assets",
+                "warning",
+                f"{counted(n_lost, 'row')} without an asset name {_was(n_lost)} left out",
+                count=n_lost,
+            )
         )
         numbers = numbers[named]
     repeated = numbers.index.duplicated(keep="last")
@@ -521,7 +545,7 @@ def _from_long(
             Finding(
                 "duplicate dates",
                 "warning",
-                f"{repeated.sum():,} pairs of date and asset are repeated; the last of each is kept",
+                f"rows that repeat a date and asset: {repeated.sum():,}; the last of each is kept",
                 tuple(sorted(set(pairs.get_level_values(1)))),
                 iso_dates(pairs.get_level_values(0).unique()),
                 int(repeated.sum()),
@@ -624,27 +648,32 @@ def _is_intraday(dates: pd.Series) -> bool:
     return len(stamps) > 1 and float(np.median(np.diff(stamps))) < 0.9 * 86400
 
 
-def _numbers(body: pd.DataFrame, source: str) -> tuple[pd.DataFrame, list[Finding]]:
-    """Return float64 columns; text becomes missing, columns of text are left out, both with a finding."""
+def _numbers(
+    body: pd.DataFrame, source: str, dates: pd.Series, names: pd.Series | None = None
+) -> tuple[pd.DataFrame, list[Finding]]:
+    """Return float64 columns; text becomes missing, columns of text are left out, both with a finding.
+
+    `names` are the assets by row; without them every column is an asset.
+    """
     findings = []
     text = [column for column in body.columns if not pd.api.types.is_numeric_dtype(body[column])]
     if text:
-        body = body.copy()
-        n_lost, left_out = 0, []
+        written, body = body, body.copy()
+        lost, left_out = {}, []
         for column in text:
             numbers = pd.to_numeric(body[column].astype("string").str.replace(",", ""), errors="coerce")
-            lost = numbers.isna() & body[column].notna()
-            if lost.mean() > 0.5:
+            lost[column] = (numbers.isna() & body[column].notna()).to_numpy(dtype=bool)
+            if lost[column].mean() > 0.5:
                 left_out.append(column)
-            n_lost += 0 if column in left_out else int(lost.sum())
             body[column] = numbers.astype("float64")
         body = body.drop(columns=left_out)
         if left_out:
-            summary = f"{len(left_out)} columns that hold no numbers were left out ({some(left_out)})"
-            findings.append(Finding("numbers", "warning", summary, tuple(left_out), (), len(left_out)))
-        if n_lost:
-            summary = f"{n_lost:,} cells that hold text were read as missing"
-            findings.append(Finding("numbers", "warning", summary, count=n_lost))
+            n = len(left_out)
+            summary = f"{counted(n, 'column')} without numbers {_was(n)} left out ({some(left_out)})"
+            findings.append(Finding("text columns", "warning", summary, tuple(left_out), (), len(left_out)))
+        lost = {column: mask for column, mask in lost.items() if column not in left_out and mask.any()}
+        if lost:
+            findings.append(_text_cells(lost, written, dates, names))
     unnamed = [column for column in body.columns if re.fullmatch(r"Unnamed: \d+|", column)]
     counter = np.arange(len(body))
     body = body.drop(columns=[c for c in unnamed if body[c].isna().all() or np.array_equal(body[c], counter)])
@@ -652,6 +681,27 @@ def _numbers(body: pd.DataFrame, source: str) -> tuple[pd.DataFrame, list[Findin
         raise DataError(f"{source}: no column of numbers; it must hold dates and one column per asset")
     values = np.array(body.to_numpy(dtype=np.float64, na_value=np.nan), order="C")
     return pd.DataFrame(values, columns=body.columns, copy=False), findings
+
+
+def _text_cells(
+    lost: dict[str, np.ndarray], written: pd.DataFrame, dates: pd.Series, names: pd.Series | None
+) -> Finding:
+    """Tell which assets have text for numbers, and the first such cell: what it holds, whose it is and of which day."""
+    cells = np.column_stack(list(lost.values()))
+    rows, columns = np.nonzero(cells)
+    order = np.argsort(dates.to_numpy()[rows], kind="stable")  # dates that cannot be read come last
+    rows, columns = rows[order], columns[order]
+    owners = np.array(list(lost), dtype=object)[columns] if names is None else names.to_numpy(dtype=object)[rows]
+    assets = tuple(str(owner) for owner in pd.unique(owners))
+    days = iso_dates(dates.iloc[rows].dropna().unique())
+    text = str(written[list(lost)[columns[0]]].iloc[rows[0]])[:20]
+    where = f"{some(assets)}; first '{text}', {assets[0]}, {days[0] if days else 'no date'}"
+    summary = f"{counted(len(rows), 'cell')} of text {_was(len(rows))} read as missing ({where})"
+    return Finding("text cells", "warning", summary, assets, days, len(rows))
+
+
+def _was(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 def read_table_columns(table: pd.DataFrame, source: str) -> tuple[pd.Series, pd.Series]:
@@ -674,7 +724,7 @@ def _read_market(market: MarketSource) -> tuple[pd.DataFrame, tuple[str, ...]]:
     frame = _index_to_columns(frame)
     frame = frame.set_axis([str(column) for column in frame.columns], axis=1)
     date_column, dates, zone = _find_dates(frame, source)
-    values, _ = _numbers(frame.drop(columns=date_column), source)
+    values, _ = _numbers(frame.drop(columns=date_column), source, dates)
     values.index = pd.DatetimeIndex(dates, name="date")
     values = values[values.index.notna()]
     if not values.index.is_unique:

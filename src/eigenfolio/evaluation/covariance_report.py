@@ -31,6 +31,7 @@ give the same ratios and QLIKE (tests/evaluation/test_covariance_report.py).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -42,7 +43,7 @@ from skfolio.moments import BaseCovariance
 from sklearn.base import clone
 
 from eigenfolio.constraints import UNCONSTRAINED
-from eigenfolio.errors import DataError, ParameterError
+from eigenfolio.errors import DataError, ParameterError, RangeWarning
 from eigenfolio.evaluation import covariance_measures as measures
 from eigenfolio.evaluation import significance
 from eigenfolio.evaluation.stability import covariance_stability
@@ -277,7 +278,9 @@ def _walk(
         try:
             past = _past(values, decision.row, seen)
             X = pd.DataFrame(past, index=index[: len(past)], columns=names[seen], copy=False)
-            covariance = np.asarray(clone(model).fit(X).covariance_, dtype=float)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RangeWarning)  # its number is among the diagnostics of a walk-forward
+                covariance = np.asarray(clone(model).fit(X).covariance_, dtype=float)
             weights = minimum_variance_weights(covariance, UNCONSTRAINED)
             found = _of_window(covariance, weights, values[decision.start : decision.stop][:, seen])
             found["regret"] = _regret(covariance, values[decision.start : decision.stop], seen, span)

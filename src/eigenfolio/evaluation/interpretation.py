@@ -247,7 +247,8 @@ def what_changed(
     Returns
     -------
     list of str
-        The changes of words first, then those of numbers from the least usual on, then what stayed the same.
+        The changes of words first, then those of numbers from the least usual on, then what stayed the same to the
+        three digits shown.
 
     Raises
     ------
@@ -287,11 +288,14 @@ def what_changed(
                 still.append(f"{title} ({new})")
         elif np.isfinite(old) and np.isfinite(new):
             step = _usual_step(known[name])
-            if abs(new - old) <= _UNSEEN_STEP * max(abs(old), abs(new), 1.0):
+            if abs(new - old) <= _UNSEEN_STEP * max(abs(old), abs(new), 1.0) or _figure(old) == _figure(new):
                 still.append(f"{title} ({_figure(new)})")
             else:
                 numbers.append(
-                    (abs(new - old) / step if step > 0.0 else np.inf, _moved(title, old, new, step, unusual))
+                    (
+                        abs(new - old) / step if step > 0.0 else np.inf,
+                        _moved(title, old, new, step, unusual, n_moves=_n_moves(known[name].loc[:first])),
+                    )
                 )
     numbers.sort(key=lambda pair: -pair[0])
     span = f"Between {first:%Y-%m-%d} and {last:%Y-%m-%d}"
@@ -304,7 +308,7 @@ def what_changed(
     return sentences
 
 
-def _moved(title: str, old: float, new: float, step: float, unusual: float) -> str:
+def _moved(title: str, old: float, new: float, step: float, unusual: float, *, n_moves: int) -> str:
     """One sentence about one number."""
     heading = title[:1].upper() + title[1:]
     verb = "rose" if new > old else "fell"
@@ -312,7 +316,8 @@ def _moved(title: str, old: float, new: float, step: float, unusual: float) -> s
         f"{heading} {verb} from {_figure(old)} to {_figure(new)} ({'+' if new > old else '-'}{_figure(abs(new - old))})"
     )
     if not step > 0.0:
-        return f"{moved}; it had not moved before."
+        often = "it had not moved before" if n_moves == 0 else "between most dates it does not move"
+        return f"{moved}; {often}."
     times = abs(new - old) / step
     return f"{moved}, {times:.2g} times its usual step" + (": unusual." if times >= unusual else ".")
 
@@ -321,6 +326,10 @@ def _usual_step(series: pd.Series) -> float:
     steps = series.astype(float).diff().abs().dropna()
     usual = float(steps.median()) if len(steps) else 0.0
     return usual if usual > _UNSEEN_STEP else 0.0
+
+
+def _n_moves(series: pd.Series) -> int:
+    return int((series.astype(float).diff().abs() > _UNSEEN_STEP).sum())
 
 
 def _figure(value: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -21,14 +22,36 @@ from eigenfolio.features.table import FeatureTable, feature_table, n_pieces
 from eigenfolio.panel import Panel
 from eigenfolio.pipeline.prepare import kind_of, summarise
 
-__all__ = ["CALENDAR", "Description", "describe_panel"]
+__all__ = ["CALENDAR", "UNITS", "Description", "describe_panel", "unit_of"]
 
 LOOKBACK = 252
 CALENDAR = ("seasonality", "events")
 """Families that the calendar decides; where they stand in their past says nothing about the market."""
+UNITS: tuple[tuple[str, str], ...] = (
+    (r"regime\.market_volatility_(?!252)\d+", "log ratio: these rows to the past 252"),
+    (r"regime\.asset_volatility_(?!252)\d+", "log ratio: these rows to the past 252, mean of assets"),
+    (r"regime\.(market|asset)_volatility_252", "percentile of its level so far, 0 to 1"),
+    (r"regime\.vix_(level|to_month)", "log ratio to its own past"),
+    (r"regime\.vix_percentile", "percentile of its level, 0 to 1"),
+    (r"regime\.(amihud|dollar_volume|corwin_schultz_change|abdi_ranaldo_change)", "log ratio: 21 rows to the window"),
+    (r"regime\.volume_ratio_\d+", "log ratio: these rows to the window"),
+    (r"regime\.dispersion_level", "log ratio: 21 rows to the window"),
+    (r"regime\.dispersion_to_market", "log ratio: between assets to the market"),
+    (r"regime\.turbulence_\d+", "log"),
+    (r"temporal\.volatility_ratio_\w+", "log ratio: these rows to as many before"),
+    (r"temporal\.(market|asset)_log_kurtosis", "log ratio to a normal distribution's"),
+    (r"correlation\.log_aspect_ratio", "log ratio: assets to rows"),
+    (r"correlation\.(eigenvalue_gap|log_condition|covariance_log_condition)", "log ratio of two eigenvalues"),
+    (r"correlation\.eigenvalue_(min|median)", "log"),
+    (r"correlation\.eigenvalue_log_mean", "mean of logs"),
+    (r"correlation\.covariance_trace", "log ratio: 63 rows to the window"),
+    (r"correlation\.covariance_mean", "log ratio: mean to median variance"),
+)
+"""Patterns of the features that are logarithms or percentiles of what their names say, and which. The first counts."""
 _MONTH, _WEEK = 21, 5
 _LONG = 1260  # rows from which a feature is taken once a month, not once a week
 _CONFIRM = 5
+_LEVELS = {"volatility": "volatility", "correlation": "correlation", "trend": "size of the trend"}
 
 
 @dataclass(frozen=True)
@@ -62,19 +85,34 @@ class Description:
             return (self.note,) if self.note else ()
         now = self.regimes.iloc[-1]
         day = f"{self.panel.index[-1]:%Y-%m-%d}"
-        places = {name: now[f"{name}_percentile"] for name in ("volatility", "correlation", "trend")}
-        known = [f"{name} {100 * place:.0f}" for name, place in places.items() if np.isfinite(place)]
+        places = {name: now[f"{name}_percentile"] for name in _LEVELS}
+        known = [f"{_LEVELS[name]} {100 * place:.0f}" for name, place in places.items() if np.isfinite(place)]
         if pd.isna(now["label"]):
             first = f"On {day} the market has no regime yet: too few rows to tell."
         else:
-            first = f"On {day} the market is {now['label']}; percentiles of its own past: {', '.join(known)}."
+            first = f"On {day} the market is {now['label']}; levels as percentiles of its own past: {', '.join(known)}."
         lines = self.table.summary()
         percentiles = lines.loc[~lines["family"].isin(CALENDAR), "percentile"].dropna()
         unusual = int(((percentiles <= 0.05) | (percentiles >= 0.95)).sum())
         return (
             first,
+            "Most features named volatility are not levels but log ratios to the past year: a market whose level is "
+            "usual can stand far below its own last year.",
             f"{unusual} of {len(percentiles)} features of the market stand in the lowest or highest 5 % of their "
             f"values since {self.table.values.index[0]:%Y-%m-%d}; a usual day has about {0.1 * len(percentiles):.0f}.",
+            *self._not_judged(len(lines), len(percentiles), int(lines["family"].isin(CALENDAR).sum())),
+        )
+
+    def _not_judged(self, n_features: int, n_judged: int, n_calendar: int) -> tuple[str, ...]:
+        """Account for the features that the count of the unusual ones leaves out."""
+        n_unknown = n_features - n_judged - n_calendar
+        have = {*self.panel.assets.fields, *map(str, self.panel.market.columns)}
+        have |= set() if self.panel.sectors is None else {"sectors"}
+        lacking = [name for name in ("volume", "high", "low", "vix", "sectors") if name not in have]
+        why = f" (the panel has no {', '.join(lacking)})" if lacking and n_unknown else ""
+        return (
+            f"The other {n_features - n_judged} of {n_features} features: {n_calendar} follow the calendar and say "
+            f"nothing about the market, {n_unknown} are not known on that day{why}.",
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -130,6 +168,7 @@ class Description:
                 market=(1.0 + market).cumprod(),
                 sentences=self.sentences(),
                 calendar=CALENDAR,
+                units={name: unit for name in map(str, self.table.values) if (unit := unit_of(name))},
                 facts=facts,
                 years=tuple(self.summary["by_year"]),
             )
@@ -189,6 +228,17 @@ def describe_panel(
     with stage as on_done:
         table = feature_table(panel, rows, lookback=LOOKBACK, events=events, n_jobs=n_jobs, on_done=on_done)
     return Description(panel, summary, table, market_regimes(panel, confirm=_CONFIRM), "")
+
+
+def unit_of(name: str) -> str:
+    """Say of a feature, ``family.feature``, whether it is a logarithm or a percentile, and of what; else nothing.
+
+    Examples
+    --------
+    >>> unit_of("regime.market_volatility_10"), unit_of("regime.drawdown")
+    ('log ratio: these rows to the past 252', '')
+    """
+    return next((unit for pattern, unit in UNITS if re.fullmatch(pattern, name)), "")
 
 
 def _rows(n_observations: int) -> list[int]:

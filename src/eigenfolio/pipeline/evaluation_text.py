@@ -2,7 +2,8 @@
 
 Every number of the tables is in `Evaluation.to_dict`; here are those that are read first. Percent and annual figures
 say so in their heading. The sentences rest on windows, which hold where tracks have clusters of volatility of their
-own; the tests of rows then speak up too often (`eigenfolio.evaluation.variance_tests`).
+own; the tests of rows then speak up too often (`eigenfolio.evaluation.variance_tests`). Both tests of volatility are
+printed, and which of them the sentences read.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import pandas as pd
 
 from eigenfolio.pipeline.cost_text import cost_lines
 from eigenfolio.pipeline.evaluate import Evaluation
+from eigenfolio.pipeline.models import CHAMPION
 
 __all__ = ["evaluation_lines"]
 
@@ -44,6 +46,10 @@ def evaluation_lines(evaluation: Evaluation) -> list[str]:
     lines += [*evaluation.sentences, ""]
     for book in dict.fromkeys(evaluation.performance["book"]):
         lines += _block(f"{book} book, net, annualised", _performance(evaluation, str(book)))
+    lines += [_two_tests(evaluation), ""]
+    for book, rows in evaluation.comparison.groupby("book", sort=False):
+        heading = "volatility, mean over windows, reference less rival, in log percent"
+        lines += _block(f"{heading}: {book!s} (the test of the sentences above)", _windows(rows))
     for quantity, unit, heading in (
         ("log_volatility", 100.0, "volatility of all rows, reference less rival, in log percent"),
         ("sharpe_ratio", 1.0, "Sharpe ratio, reference less rival, annualised"),
@@ -74,6 +80,36 @@ def _performance(evaluation: Evaluation, book: str) -> pd.DataFrame:
             "trades %": _fixed(100.0 * rows["turnover"], 1),
         }
     ).iloc[np.argsort(rows["annualized_volatility"].to_numpy(), kind="stable")]
+
+
+def _two_tests(evaluation: Evaluation) -> str:
+    """How the two tests of volatility differ, and which one the sentences read."""
+    named = CHAMPION if CHAMPION in set(evaluation.comparison["rival"]) else None
+    judged = (
+        f"{named} is the rival named beforehand, judged by its own interval; the others by the p-value adjusted by Holm"
+        if named
+        else "no rival was named beforehand, so all are judged by the p-value adjusted by Holm"
+    )
+    return (
+        "Two tests of volatility follow and need not agree: the first takes the mean over holding windows, each of "
+        "which counts the same, the second pools all rows, among which the roughest days weigh most. The sentences "
+        f"above read the first; {judged}."
+    )
+
+
+def _windows(rows: pd.DataFrame) -> pd.DataFrame:
+    """The test of window means of every pair, in log percent."""
+    ends = zip(100.0 * rows["window_low"], 100.0 * rows["window_high"], strict=True)
+    return pd.DataFrame(
+        {
+            "difference": [f"{100.0 * x:+.2f}" for x in rows["window_mean"]],
+            "interval": [f"{low:+.2f} to {high:+.2f}" for low, high in ends],
+            "p": _fixed(rows["p_value"], 3).to_numpy(),
+            "Holm": _fixed(rows["p_adjusted"], 3).to_numpy(),
+            "detectable": _fixed(100.0 * rows["minimum_detectable"], 2).to_numpy(),
+        },
+        index=rows["rival"].to_numpy(),
+    )
 
 
 def _robust(tests: pd.DataFrame, quantity: str) -> pd.DataFrame:

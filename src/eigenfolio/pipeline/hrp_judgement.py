@@ -17,6 +17,7 @@ from eigenfolio.evaluation import (
     compare,
     performance_table,
     sharpe_difference,
+    verdict,
     walk_forward,
 )
 from eigenfolio.evaluation.selection_bias import deflated_sharpe_ratio, effective_trials, probabilistic_sharpe_ratio
@@ -28,6 +29,9 @@ from eigenfolio.pipeline.recorded_weights import RecordedWeights
 from eigenfolio.pipeline.run import records
 
 __all__ = ["Decided", "Judged", "judge_sweep", "rivals"]
+
+NAMED = "Minimum variance"
+"""The rival named beforehand: it is judged by its own interval, all others by adjusted p-values."""
 
 QUALITIES = ("silhouette", "within_correlation", "between_correlation", "score", "largest_share", "n_clusters")
 """Clustering metrics of a decision."""
@@ -120,7 +124,7 @@ def rivals(*, lookback: int, max_weight: float) -> dict[str, BaseOptimization]:
     return {
         "Equal weight": EqualWeight(),
         "Inverse volatility": InverseVolatility(lookback=lookback),
-        "Minimum variance": MinimumVariance(champion_covariance(lookback=lookback), max_weight=max_weight),
+        NAMED: MinimumVariance(champion_covariance(lookback=lookback), max_weight=max_weight),
     }
 
 
@@ -184,6 +188,7 @@ def judge_sweep(
     told = (
         f"Selected: {selection.reason}.",
         *_out_of_sample(winner, names, performance, comparison, sharpe),
+        *_against_named(comparison),
         _about_trials(deflated),
         successes,
     )
@@ -326,6 +331,14 @@ def _out_of_sample(
             f"{row['sharpe_b']:.2f}, difference {row['low']:+.2f} to {row['high']:+.2f}."
         )
     return sentences
+
+
+def _against_named(comparison: pd.DataFrame) -> list[str]:
+    """How the winner did against the rival named beforehand, by the interval of that pair."""
+    if NAMED not in set(comparison["rival"]):
+        return []
+    told = verdict(comparison, champion=NAMED)[0]
+    return [f"{told} {NAMED} was named beforehand, so its own interval decides, unadjusted."]
 
 
 def _about_trials(deflated: Mapping[str, float]) -> str:

@@ -36,7 +36,7 @@ from eigenfolio.evaluation import OWN_BOOK
 from eigenfolio.models import HierarchicalRiskParity, distance_analysis, fit_together
 from eigenfolio.parallel import run_tasks
 from eigenfolio.pipeline.hrp_checkpoints import FAMILY, TENSORS, check_predictions, checkpoint, restored
-from eigenfolio.pipeline.hrp_judgement import Decided, Judged, judge_sweep
+from eigenfolio.pipeline.hrp_judgement import NAMED, Decided, Judged, judge_sweep
 from eigenfolio.pipeline.hrp_options import HrpOptions, SweepPlan, plan_sweep
 from eigenfolio.pipeline.hrp_selection import Selection
 from eigenfolio.pipeline.judge import Progress
@@ -271,7 +271,7 @@ def _content(
         subtitle=f"{job.prepared.panel.n_assets} assets; compared {days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d}",
         verdict=sentences,
         learned_model=winner,
-        champion="Minimum variance",
+        champion=NAMED,
         performance=judged.performance.reset_index(),
         comparison=judged.comparison,
         returns={OWN_BOOK: {name: track.returns for name, track in tracks.items()}},

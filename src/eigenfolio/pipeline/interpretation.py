@@ -8,8 +8,8 @@
     attention          who takes values from whom at the last date (attention network)
     structure          leading eigenvectors, sectors, the tree of a clustering and the spanning tree at the last date
 
-Decisions are those of the weights of their date; attributions ask the newest weights about every window. Nothing is
-trained and nothing is chosen.
+Decisions are those of the weights of their date; attributions ask the weights of the last decision about every window,
+and come before the guard. Nothing is trained and nothing is chosen.
 """
 
 from __future__ import annotations
@@ -57,6 +57,13 @@ __all__ = ["Interpretation", "interpret"]
 _EXPLAINED = {"shrinkage": "Intensity", "log_variance": "Log predicted variance of the equal-weight portfolio"}
 _TITLES = {
     "shrinkage": "the intensity",
+    "closed_form_shrinkage": "the intensity of the closed form",
+    "out_of_range": "the share of inputs out of range",
+    "recent_share": "the share of the recent spectrum",
+    "volatility_change": "the mean change of single assets' log volatilities",
+    "member_spread": "the spread of the members' intensities",
+    "guard_relation": "the strength of the guard against assets that copy others",
+    "guard_range": "the strength of the guard against inputs out of range",
     "log_scale": "the common change of the log volatilities",
     "volatility": "the median volatility per period",
     "n_assets": "the number of assets",
@@ -95,6 +102,8 @@ class Interpretation:
         The active assets at the last date, in the order of tree and graph.
     owners : dict of str to str
         Sector of each, empty for a panel without sectors.
+    notes : tuple of str
+        What must be known of the rows that were looked at.
     """
 
     name: str
@@ -110,6 +119,7 @@ class Interpretation:
     graph: AssetGraph
     names: tuple[str, ...]
     owners: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -135,6 +145,7 @@ class Interpretation:
             "first": f"{self.path.table.index[0]:%Y-%m-%d}",
             "last": f"{self.path.table.index[-1]:%Y-%m-%d}",
             "n_decisions": len(self.path.table),
+            "notes": list(self.notes),
             "what_changed": list(self.sentences),
             "gradients": {
                 name: {
@@ -159,6 +170,7 @@ class Interpretation:
                 Section(
                     "Decisions along the dates",
                     [
+                        *self.notes,
                         "Bands: stressed and crisis markets, and trending ones; the calm are left white.",
                         *self._cautions(),
                     ],
@@ -207,6 +219,13 @@ class Interpretation:
             told.append(f"At {count} of {n} dates more than 10 % of the inputs lay beyond what the weights have seen.")
         return told
 
+    def _guarded_answer(self, answer: float) -> str:
+        """Why the intensity decided is another than the one explained, where it is."""
+        decided = float(self.path.table["shrinkage"].iloc[-1])
+        if np.isclose(decided, answer, rtol=1e-6, atol=1e-9):
+            return ""
+        return f" This is the answer before the guard; the intensity decided, after it, is {decided:.4g}."
+
     def _attributions(self) -> list[Section]:
         sections = []
         for name, found in self.gradients.items():
@@ -216,6 +235,8 @@ class Interpretation:
                 "difference. A share by permutation counts interactions, and a large one may come of combinations that "
                 "no date has shown."
             )
+            if name == "shrinkage":
+                told += self._guarded_answer(found.answer)
             figures = [
                 attribution_figure(found.values, f"{_EXPLAINED[name]}: integrated gradients"),
                 attribution_figure(self.permutation[name]["share"], f"{_EXPLAINED[name]}: share by permutation"),
@@ -271,11 +292,11 @@ def interpret(
     if n_explained < 2:
         raise ParameterError(f"n_explained must be at least 2, got {n_explained}")
     index = pd.DatetimeIndex(panel.index)
-    bundle = model.choose_bundle(index[-1])
-    if bundle is None:
-        raise ParameterError("weights=None is the closed form, which has nothing to explain; name weights or a bundle")
     history = 252 if model.lookback is None else min(model.lookback, 252)
     rows = [decision.row for decision in plan_decisions(index, rebalance=rebalance, lag=0, min_history=history)]
+    bundle = model.choose_bundle(index[rows[-1]])  # of the last decision: later rows may have newer weights
+    if bundle is None:
+        raise ParameterError("weights=None is the closed form, which has nothing to explain; name weights or a bundle")
     with progress("Following decisions", len(rows)) as step:
         path = decision_path(model, panel, rows, on_done=step)
     permutation, gradients = {}, {}
@@ -309,8 +330,19 @@ def interpret(
         sentences=tuple(changed),
         permutation=permutation,
         gradients=gradients,
+        notes=_short_history(model.lookback, rows),
         **_structure(model, panel, rows[-1], bundle),
     )
+
+
+def _short_history(lookback: int | None, rows: Sequence[int]) -> tuple[str, ...]:
+    """A sentence where decisions look back over fewer rows than they were told to."""
+    short = 0 if lookback is None else sum(row + 1 < lookback for row in rows)
+    if not short:
+        return ()
+    which = "No decision has" if short == len(rows) else f"The first {short} of {len(rows)} decisions do not have"
+    where = f"{rows[0] + 1} at the first decision, {min(rows[-1] + 1, lookback or 0)} at the last"
+    return (f"{which} the {lookback} rows of the lookback; decisions then see all rows there are, {where}.",)
 
 
 def _pairs() -> dict[str, Sequence[str]]:

@@ -290,7 +290,12 @@ def row_inputs(returns: pd.DataFrame) -> pd.DataFrame:
 def _chosen(series: Mapping[str, BundleSeries], model: str | None, run: Path) -> tuple[str, dict[str, BundleSeries]]:
     """The name of what is watched, and its bundles."""
     if not series:
-        raise ArtifactError(f"{run} holds no bundles of shrinkage networks or graph-attention portfolios")
+        kind = load_run(run).kind
+        raise ArtifactError(
+            f"{run} is a run of kind {kind!r} and holds no bundles; monitor watches runs that trained shrinkage "
+            "networks or graph-attention portfolios (bundles/shrinkage, bundles/gat): name one of `eigenfolio runs "
+            "list`, or make one with `eigenfolio run`, `eigenfolio train shrinkage` or `eigenfolio train gat`"
+        )
     graphs = {name: one for name, one in series.items() if name.startswith(f"{GAT}/")}
     all_graphs = len(graphs) == len(series) > 1
     if graphs and (model == GAT or (model is None and all_graphs)):

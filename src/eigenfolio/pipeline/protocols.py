@@ -30,9 +30,11 @@ from eigenfolio.pipeline.options import CompareOptions
 from eigenfolio.pipeline.prepare import prepare
 from eigenfolio.pipeline.run import records
 
-__all__ = ["PathProtocol", "PathReport", "evaluate_paths"]
+__all__ = ["PathProtocol", "PathReport", "evaluate_paths", "few_paths"]
 
 PathProtocol = Literal["combinatorial", "randomized"]
+
+_FEWEST_PATHS = 5  # a spread of fewer values says little
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +196,32 @@ def evaluate_paths(
         step()
     failed = [f"{model} is left out: {why}" for model, why in result.failures.items()]
     kept_out = [] if protocol == "randomized" else ["Shipped weights are left out: they may have seen the rows tested."]
-    return PathReport(prepared.name, named, book.name, result, (*failed, *kept_out, *prepared.warnings))
+    return PathReport(
+        prepared.name, named, book.name, result, (*few_paths(result), *failed, *kept_out, *prepared.warnings)
+    )
+
+
+def few_paths(result: Paths, *, noun: str = "paths") -> list[str]:
+    """A sentence where there are too few paths, or seeds, to say how much they differ.
+
+    Parameters
+    ----------
+    result : Paths
+    noun : str, default="paths"
+        What a path is called.
+
+    Returns
+    -------
+    list of str
+        Empty from five paths on.
+    """
+    n_paths = int(result.summary["n_paths"].iloc[0])
+    if n_paths >= _FEWEST_PATHS:
+        return []
+    return [
+        f"{n_paths} {noun} cannot carry an interval over {noun}: the spread is the range of {n_paths} values, and the "
+        f"intervals come of resampled days and say nothing of other {noun}. Use {_FEWEST_PATHS} or more."
+    ]
 
 
 def _refuse_unread(config: CompareOptions, protocol: str) -> None:

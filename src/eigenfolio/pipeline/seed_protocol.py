@@ -37,7 +37,7 @@ from eigenfolio.pipeline.judge import Progress, plan_evaluation
 from eigenfolio.pipeline.models import CHAMPION
 from eigenfolio.pipeline.options import CompareOptions
 from eigenfolio.pipeline.prepare import prepare
-from eigenfolio.pipeline.protocols import PathReport
+from eigenfolio.pipeline.protocols import PathReport, few_paths
 from eigenfolio.pipeline.run import records
 
 __all__ = ["SeedReport", "evaluate_seeds", "graph_covariance", "recorded_series", "seeded_models"]
@@ -180,7 +180,9 @@ def evaluate_seeds(
         )
         step()
     failed = tuple(f"{model} is left out: {why}" for model, why in result.failures.items())
-    paths = PathReport(prepared.name, named, book.name, result, (*notes, *failed, *prepared.warnings))
+    paths = PathReport(
+        prepared.name, named, book.name, result, (*few_paths(result, noun="seeds"), *notes, *failed, *prepared.warnings)
+    )
     return SeedReport(paths, seed_stability(result.measures))
 
 

@@ -43,6 +43,8 @@ class FeaturePage:
         What the reader should know first.
     calendar : sequence of str
         Families that the calendar decides: in the table, but not drawn, and none of their features is called unusual.
+    units : mapping of str to str
+        What a feature is measured in, by column of `values`; one that is not named has no unit worth a word.
     facts : mapping of str to str
         Extent and quality of the panel.
     years : sequence of mapping
@@ -57,6 +59,7 @@ class FeaturePage:
     subtitle: str = ""
     sentences: tuple[str, ...] = ()
     calendar: tuple[str, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     years: tuple[Mapping[str, Any], ...] = ()
 
@@ -106,6 +109,7 @@ def render_feature_page(content: FeaturePage) -> str:
         )
     market = _rebased(content.market[first:last]).map(np.log)
     daily = content.regimes[first:last]
+    shares = _shares(daily)
     html = environment.from_string(read_resource("feature_page.html")).render(
         content=content,
         families=families,
@@ -119,7 +123,7 @@ def render_feature_page(content: FeaturePage) -> str:
         market=Markup(_path(market, first, last, *_range(market.to_numpy()))) if len(market.dropna()) > 1 else None,
         market_range=[f"{np.exp(end):.2f}" for end in _range(market.to_numpy())],
         bands=[
-            {"name": str(name), "path": Markup(_bands(daily == name, first, last)), "share": _share(daily, name)}
+            {"name": str(name), "path": Markup(_bands(daily == name, first, last)), "share": shares[name]}
             for name in content.regimes.cat.categories
         ],
         years_at=_years(first, last),
@@ -144,6 +148,7 @@ def _line(content: FeaturePage, k: int) -> dict[str, Any]:
         "key": str(content.values.columns[k]),
         "family": about["family"],
         "name": _words(about["feature"]),
+        "unit": content.units.get(str(content.values.columns[k]), ""),
         "latest": _figure(about["latest"]),
         "latest_key": "" if np.isnan(about["latest"]) else float(about["latest"]),
         "place": place,
@@ -216,9 +221,16 @@ def _bands(chosen: pd.Series, first: pd.Timestamp, last: pd.Timestamp) -> str:
     )
 
 
-def _share(labels: pd.Series, name: object) -> str:
-    known = labels.dropna()
-    return f"{(known == name).mean():.0%}" if len(known) else "\u2013"
+def _shares(labels: pd.Series) -> dict[object, str]:
+    """Share of every category in tenths of a percent, so rounded that they sum to 100: by the largest remainders."""
+    counts = labels.value_counts(sort=False)
+    if not counts.sum():
+        return dict.fromkeys(counts.index, "\u2013")
+    exact = 1000 * counts.to_numpy() / counts.sum()
+    tenths = np.floor(exact).astype(int)
+    up = np.argsort(tenths - exact, kind="stable")[: 1000 - tenths.sum()]
+    tenths[up] += 1
+    return {name: f"{tenth / 10:.1f}%" for name, tenth in zip(counts.index, tenths, strict=True)}
 
 
 def _years(first: pd.Timestamp, last: pd.Timestamp) -> list[tuple[float, str]]:

@@ -54,6 +54,7 @@ FloatArray = npt.NDArray[np.float64]
 
 REGIME_COLOURS = {"calm": PICKED, "trending": FOCUS, "stressed": CHAMPION, "crisis": ROUGHER}
 _SHARES = ("shrinkage", "recent_share", "guard_relation", "guard_range")
+_NAMES = {"shrinkage": "Intensity"}  # the word of the page
 _LEGEND = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"}
 _TOP = 44
 
@@ -75,7 +76,7 @@ def decision_path_figure(table: pd.DataFrame) -> go.Figure | None:
     figure = _panels(titles, [0.66, 0.34] if with_condition else [1.0])
     dates = pd.DatetimeIndex(table.index)
     for colour, name in zip(CATEGORIES, shares, strict=False):
-        figure.add_trace(_time_line(dates, table[name], _words(name), colour), row=1, col=1)
+        figure.add_trace(_time_line(dates, table[name], _NAMES.get(name, _words(name)), colour), row=1, col=1)
     if with_condition:
         line = _time_line(dates, table["condition_number"], "Condition number", FAINT_INK)
         line.showlegend = False

@@ -161,6 +161,11 @@ def _pairs(content: ReportContent, book: str, number: int) -> list[PaperTable]:
         f"{reference} is calmer. p-values are adjusted for the number of rivals; smaller true differences "
         "than the detectable one would often be missed."
     )
+    if content.champion in p_values.index and not own["reference_picked_afterwards"].any():
+        caption += (
+            f" The finding on {content.champion}, the rival named beforehand, is that of its unadjusted interval; the "
+            "findings on the others follow their adjusted p-values."
+        )
     if own["reference_picked_afterwards"].any():
         caption += f" {reference} was picked after the fact."
     return [PaperTable(f"comparison-{number}", caption, rows.assign(p_adjusted=rows["rival"].map(p_values)), _PAIRS)]
