@@ -120,3 +120,9 @@ def test_nothing_to_draw_is_no_figure(content, name):
         "loss_history": lambda: figures.training_figures(bare),
     }[name]()
     assert not found
+
+
+def test_a_long_name_breaks_where_its_parts_meet():
+    assert figures._wrapped("hrp_lb252_single_spearman") == "hrp_lb252_single_<br>spearman"
+    assert figures._wrapped("Ledoit-Wolf constant correlation") == "Ledoit-Wolf constant<br>correlation"
+    assert figures._wrapped("x" * 30).startswith("x" * 22 + "<br>")

@@ -607,7 +607,11 @@ def _words(name: Hashable) -> str:
 
 
 def _wrapped(name: str) -> str:
-    lines = wrap(name, 22, max_lines=2, placeholder="\u2026") or [name]
+    if len(name) > 22 and " " not in name:  # a name in one piece is cut where its parts meet
+        first = name.rfind("_", 0, 22) + 1 or 22
+        lines = [name[:first], *wrap(name[first:], 22, max_lines=1, placeholder="\u2026")]
+    else:
+        lines = wrap(name, 22, max_lines=2, placeholder="\u2026") or [name]
     return "<br>".join(map(escape, lines))
 
 
