@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 
 from eigenfolio.learned.spectra import correlation_eigen, monotone_eigenvalues
 from eigenfolio.learned.spectral import FactorCovariance
-from eigenfolio.models.nonlinear_shrinkage import qis_eigenvalues
+from eigenfolio.models.nonlinear_shrinkage import SMALLEST_CLEAN_EIGENVALUE, qis_eigenvalues
 from eigenfolio.models.window import Window
 
 __all__ = ["averaged", "plain_covariance"]
 
 FloatArray = NDArray[np.float64]
-
-_SMALLEST_CLEAN_EIGENVALUE = 1e-4  # of a cleaned correlation
 
 
 def plain_covariance(window: Window, *, center: bool = True) -> FactorCovariance:
@@ -49,7 +47,7 @@ def plain_covariance(window: Window, *, center: bool = True) -> FactorCovariance
     n_assets, n_rows = window.n_assets, max(window.n_observations - (1 if center else 0), 1)
     values, transposed = correlation_eigen(window.standardised / np.sqrt(window.n_observations), center=center)
     padded = np.concatenate([np.zeros(n_assets - len(values)), values[::-1]])
-    clean = qis_eigenvalues(padded, n_observations=n_rows, minimum=_SMALLEST_CLEAN_EIGENVALUE)
+    clean = qis_eigenvalues(padded, n_observations=n_rows, minimum=SMALLEST_CLEAN_EIGENVALUE)
     rank = min(n_assets, n_rows, len(values))
     if rank < n_assets:
         clean = monotone_eigenvalues(clean)  # a null space that lies above an eigenvalue has no factor

@@ -42,7 +42,7 @@ from eigenfolio.learned.spectral_kernels import (
     row_statistics,
     standardise,
 )
-from eigenfolio.models.nonlinear_shrinkage import lag_weights, qis_eigenvalues
+from eigenfolio.models.nonlinear_shrinkage import SMALLEST_CLEAN_EIGENVALUE, lag_weights, qis_eigenvalues
 from eigenfolio.models.window import RECENT_ROWS, Window
 
 __all__ = [
@@ -67,7 +67,6 @@ HALF_LIVES = (21.0, 63.0, 126.0, 252.0)
 CLASSICAL_HALF_LIFE = 63.0
 _ROW_FLOOR = 0.2  # of the median row
 _SMALLEST_EIGENVALUE = 1e-10
-_SMALLEST_CLEAN_EIGENVALUE = 1e-4
 VOLATILITY_SHARE = 0.7
 _LEVEL_HALF_LIFE, _LEVEL_ROWS = 10.0, 126
 _EQUAL_VARIANCES = 0.03  # variance of log variances, at which half a standardisation is left
@@ -355,7 +354,7 @@ def _spectrum(
     own_size = np.ones(n_assets) if tilt is None else tilt * tilt
     values, transposed, shared = _eigen(z, still, own_size, n_lost=1 if center else 0)  # descending, not zero
     padded = np.concatenate([np.zeros(n_assets - len(values)), values[::-1]])
-    clean = monotone_eigenvalues(qis_eigenvalues(padded, n_observations=effective, minimum=_SMALLEST_CLEAN_EIGENVALUE))
+    clean = monotone_eigenvalues(qis_eigenvalues(padded, n_observations=effective, minimum=SMALLEST_CLEAN_EIGENVALUE))
     rank = min(n_assets, effective, len(values))
     values, transposed = values[:rank], transposed[:rank]
     q = clean[n_assets - rank :][::-1]

@@ -50,6 +50,7 @@ from eigenfolio.models.window import Window, ewma_variance_path, weighted_correl
 
 __all__ = [
     "QIS",
+    "SMALLEST_CLEAN_EIGENVALUE",
     "QuadraticInverseShrinkage",
     "champion_covariance",
     "clean_correlation",
@@ -62,7 +63,8 @@ __all__ = [
 FloatArray = npt.NDArray[np.float64]
 
 _SMALLEST_EIGENVALUE = 1e-10  # of the mean: inverse eigenvalues of duplicate columns stay finite
-_SMALLEST_CLEAN_EIGENVALUE = 1e-4  # of a cleaned correlation
+SMALLEST_CLEAN_EIGENVALUE = 1e-4
+"""Of a cleaned correlation."""
 _DEFAULT_HALF_LIFE = 63.0
 _DEVOLATILISING_HALF_LIFE = 21.0
 _LAG_SCALE = 63.0
@@ -153,7 +155,7 @@ class QuadraticInverseShrinkage(CovarianceModel):
                 "on must be 'covariance', 'correlation' or 'devolatilised_correlation', got " + repr(self.on)
             )
         values, vectors = np.linalg.eigh(correlation)
-        cleaned = qis_eigenvalues(values, n_observations=n, minimum=_SMALLEST_CLEAN_EIGENVALUE)
+        cleaned = qis_eigenvalues(values, n_observations=n, minimum=SMALLEST_CLEAN_EIGENVALUE)
         self.diagnostics_["condition"] = float(cleaned.max() / cleaned.min())
         correlation = clean_correlation(vectors, cleaned, unit_diagonal=self.unit_diagonal)
         return correlation_to_covariance(correlation, volatility)
