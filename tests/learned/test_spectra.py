@@ -137,11 +137,13 @@ def slow_spectrum(z, observed, w, own, relative, overlap, coverage, *, center, t
                 1.0,
             ]
         )
-    decays = [ewma_weights(n_rows, 21.0), ewma_weights(n_rows, 63.0)]
+    late = np.arange(n_rows) >= n_rows - 252  # what residuals are measured on
+    decays = [np.append(np.zeros(n_rows - late.sum()), ewma_weights(late.sum(), h)) for h in (21.0, 63.0)]
     assets = []
     leading = vectors[:, -1] * np.sign(vectors[:, -1].sum()) * np.sqrt(values[-1])
     for i in range(n_assets):
-        seen, square = observed[:, i], u[observed[:, i], i] ** 2
+        seen = observed[:, i] & late
+        square = u[seen, i] ** 2
         mass = w[seen] @ square / w[seen].sum()
         fast, slow = (d[seen] @ square / d[seen].sum() for d in decays)
         fourth = w[seen] @ square**2 / w[seen].sum()
@@ -224,7 +226,15 @@ def slow_window(window, *, center):
     return found, np.log(ewma[1]), tilt, level
 
 
-CASES = [(90, 12, False), (90, 12, True), (40, 60, False), (40, 60, True), (70, 66, False)]
+CASES = [
+    (90, 12, False),
+    (90, 12, True),
+    (40, 60, False),
+    (40, 60, True),
+    (70, 66, False),
+    (300, 9, False),
+    (300, 9, True),
+]
 
 
 @pytest.mark.parametrize(("n_rows", "n_assets", "gaps"), CASES)

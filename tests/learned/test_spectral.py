@@ -54,6 +54,17 @@ def tensors(bundle, window, n_padding=0):
     return [torch.from_numpy(part) for part in (tokens, assets, context, valid, summary)]
 
 
+def test_the_level_moves_the_scale_freely_and_the_summary_net_by_a_tenth_at_most():
+    bundle, window = random_spectral_bundle(), described(7, 90)
+    out = np.zeros_like(bundle.tensors["summary_out.weight"])
+    for sign in (-1.0, 1.0):
+        tensors = bundle.tensors | {"summary_out.weight": out, "summary_out.bias": np.array([[50.0 * sign, 0.0, 0.0]])}
+        for level in (0.0, 3.0):
+            said = SpectralForward(replace(bundle, tensors=tensors | {"level": np.array([[level]])})).members(window)
+            center, scale = bundle.tensors["summary_center"][-1], bundle.tensors["summary_scale"][-1]
+            assert said[0].log_scale == pytest.approx(level * (window.summary[-1] - center) / scale + 0.1 * sign)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("n_padding", [0, 5])
 def test_the_numpy_pass_equals_torch(shape, n_padding):

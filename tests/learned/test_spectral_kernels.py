@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 
-from eigenfolio.learned.spectral_kernels import extremes, history, median, project, scaled
+from eigenfolio.learned.spectral_kernels import extremes, history, mean_and_spread, median, project, scaled
 
 
 def test_eigenvectors_speak_of_eigenvalues_and_of_assets_as_in_one_line_of_numpy():
@@ -37,3 +37,8 @@ def test_the_history_knows_the_size_of_its_rows():
     standard, scaled_rows = np.empty((2, 40, 6))
     _, sizes = history(x, x.std(axis=0), np.ones(x.shape, dtype=bool), np.array([21.0]), standard, scaled_rows)
     assert_allclose(sizes, [(standard**2).sum(axis=1), (scaled_rows**2).sum(axis=1)], rtol=1e-12)
+
+
+def test_mean_and_spread_of_columns_are_numpys():
+    table = np.random.default_rng(0).standard_normal((37, 5)) + 3.0
+    assert_allclose(mean_and_spread(table), [table.mean(axis=0), table.std(axis=0)], rtol=1e-13)

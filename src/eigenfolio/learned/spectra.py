@@ -19,7 +19,7 @@ of the assets are alike. Stocks say about 1 and get the correlation.
 The numbers of an eigenvalue ("token", leading first, the null space last) and of an asset are logarithms of ratios or
 shares: none depends on the unit of the returns or on the order of the assets. V are eigenvectors, q cleaned
 eigenvalues, g the diagonal of the cleaned precision and u = z V diag(1/q) V' / g what is left of an asset's return once
-the others have explained it.
+the others have explained it, which is measured on the last 252 rows.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from scipy.linalg.lapack import dsyevd
 from eigenfolio.learned.spectral_kernels import (
     clustering,
     history,
+    mean_and_spread,
     median,
     moments,
     pooled,
@@ -71,6 +72,7 @@ VOLATILITY_SHARE = 0.7
 _LEVEL_HALF_LIFE, _LEVEL_ROWS = 10.0, 126
 _EQUAL_VARIANCES = 0.03  # variance of log variances, at which half a standardisation is left
 _LAGS = 5
+_RESIDUAL_ROWS = 252
 _NORMAL_ABSOLUTE = 1.2533141373155001  # 1 / E|x| of a standard normal
 
 TOKEN_FEATURES: tuple[str, ...] = (
@@ -364,21 +366,25 @@ def _spectrum(
     v32, weighted = np.empty((2, rank, n_assets), dtype=np.float32)
     fourth_powers, along, precision, squared = project(transposed, values, core, overlap, v32, weighted)
     precision += 0.0 if null is None else 1.0 / null
-    # u = z V diag(core) V', less the part of the null space, which `_row_statistics` adds; the cheaper order
-    if n_assets * (rank + n_rows) < 2 * n_rows * rank:
+    last = slice(max(n_rows - _RESIDUAL_ROWS, 0), None)
+    z32, u, late, mass = z32[last], u[last], observed[last], weights[last]
+    n_late = len(mass)
+    # u = z V diag(core) V', less the part of the null space, which `row_statistics` adds; the cheaper order
+    if n_assets * (rank + n_late) < 2 * n_late * rank:
         np.matmul(z32, v32.T @ weighted, out=u)
     else:
-        p = np.matmul(z32, v32.T, out=scratch[1].reshape(-1)[: n_rows * rank].reshape(n_rows, rank))
+        p = np.matmul(z32, v32.T, out=scratch[1].reshape(-1)[: n_late * rank].reshape(n_late, rank))
         np.matmul(p, weighted, out=u)
-    decays = _decay_rows(n_rows)
+    decays = _decay_rows(n_late)
     tokens = _tokens(values, q, null, n_assets, fourth_powers, along)
     residual, fast, slow, fourth = row_statistics(
-        u, z32, np.float32(1.0 if null is None else null), null is not None, observed, complete, decays, weights
+        u, z32, np.float32(1.0 if null is None else null), null is not None, late, complete, decays, mass
     )
+    seen = mass.sum() if complete else np.maximum(mass @ late, 1e-6 * mass.sum())
+    residual, fourth = residual / seen, fourth / seen
     if not complete:
-        seen = np.maximum(weights @ observed, 1e-6)
-        reach = np.maximum(decays @ observed, 1e-6)
-        residual, fast, slow, fourth = residual / seen, fast / reach[0], slow / reach[1], fourth / seen
+        reach = np.maximum(decays @ late, 1e-6)
+        fast, slow = fast / reach[0], slow / reach[1]
     residual = np.maximum(residual, 1e-12)
     leading = transposed[0] * (1.0 if transposed[0].sum() >= 0 else -1.0) * np.sqrt(values[0])
     assets = np.column_stack(
@@ -406,7 +412,7 @@ def _spectrum(
         np.log(0.5 * (clean[(n_assets - 1) // 2] + clean[n_assets // 2])),  # ascending: its median
         relative.std(),
     ]
-    summary = np.concatenate([own_summary, assets.mean(axis=0), assets.std(axis=0)])
+    summary = np.concatenate([own_summary, *mean_and_spread(assets)])
     logs = np.log(q) if null is None else np.append(np.log(q), np.log(null))
     tilted = np.ones(n_assets) if tilt is None else tilt
     seen_share = 1.0 if complete else np.maximum(weights @ observed, 1e-6)

@@ -56,7 +56,7 @@ __all__ = [
 
 FloatArray = NDArray[np.float64]
 
-EIGENVALUE_BOUND, VOLATILITY_BOUND = 3.0, 1.5
+EIGENVALUE_BOUND, VOLATILITY_BOUND, SCALE_BOUND = 3.0, 1.5, 0.1
 FEATURE_BOUND = 4.0
 EIGENVALUE_TRUST = 0.5
 RIDGE = 1e-4
@@ -183,7 +183,7 @@ class SpectralForward:
             z = _gelu(np.matmul(z, weight) + bias)
         weight, bias = self._layers["summary_out"]
         said = (np.matmul(z, weight) + bias)[:, 0]  # (n_members, 1 + n_spectra)
-        scales = said[:, 0] + self._level * summary[-1]
+        scales = _bounded(said[:, 0], SCALE_BOUND) + self._level * summary[-1]
         return [
             SpectralAnswer(
                 tuple(change[member] for change in changes),

@@ -234,6 +234,22 @@ def moments(z, observed):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def mean_and_spread(table):  # type: ignore[no-untyped-def]
+    """Mean and standard deviation of every column of a table, (2, n_columns)."""
+    n_rows, n = table.shape
+    mean, square = np.zeros(n), np.zeros(n)
+    for i in range(n_rows):
+        for j in range(n):
+            mean[j] += table[i, j]
+    mean /= n_rows
+    for i in range(n_rows):
+        for j in range(n):
+            away = table[i, j] - mean[j]
+            square[j] += away * away
+    return np.stack((mean, np.sqrt(square / n_rows)))
+
+
+@njit(cache=True)
 def pooled(y):  # type: ignore[no-untyped-def]
     """Nearest non-decreasing sequence in least squares, by pooled adjacent violators."""
     n = len(y)

@@ -9,9 +9,12 @@ and for the window, with shares pi and a common log-scale c that a summary net r
 last layer starting at zero,
 
     C = sum_b pi_b V_b diag(d_b) V_b',   ln sigma = ln s + blend (ln e - ln s) + sum_b pi_b ln v_b + c
+    c = a level + 0.1 tanh(out / 0.1)
 
-where s are sample and e EWMA(63) volatilities and c a common log-scale that a summary net reads from the window. An
-untrained network is exactly its classical start: the mean of the two cleaned correlations, with blended volatilities.
+where s are sample and e EWMA(63) volatilities and `level` is the common level of volatility in the last weeks. What
+the summary net adds to it is bounded, since the windows of one market and age say little about the size of another's.
+An untrained network is exactly its classical start: the mean of the two cleaned correlations, with blended
+volatilities.
 
 `scan` is a gated linear recurrence over the tokens in both directions, a minimal gated recurrent unit [1]_:
 
@@ -33,10 +36,19 @@ from torch import Tensor, nn
 
 from eigenfolio.models.networks.dropout import SeededDropout
 
-__all__ = ["EIGENVALUE_BOUND", "VOLATILITY_BOUND", "GatedScan", "SpectralOutput", "SpectralShrinkageNetwork", "scan"]
+__all__ = [
+    "EIGENVALUE_BOUND",
+    "SCALE_BOUND",
+    "VOLATILITY_BOUND",
+    "GatedScan",
+    "SpectralOutput",
+    "SpectralShrinkageNetwork",
+    "scan",
+]
 
 EIGENVALUE_BOUND = 3.0
 VOLATILITY_BOUND = 1.5
+SCALE_BOUND = 0.1
 
 
 class SpectralOutput(NamedTuple):
@@ -237,7 +249,7 @@ class SpectralShrinkageNetwork(nn.Module):
             eigenvalue_change=torch.stack(changes, dim=-3),
             volatility_change=(weight * torch.stack(votes, dim=-3)).sum(dim=-3),
             shares=shares,
-            log_scale=said[..., 0] + self.level * summary[..., -1],
+            log_scale=SCALE_BOUND * torch.tanh(said[..., 0] / SCALE_BOUND) + self.level * summary[..., -1],
         )
 
 
