@@ -38,13 +38,19 @@ def drawn():
 
 
 def members(spoilt=None):
-    """Networks of the random bundle in single precision; a spoilt one says rubbish of volatilities and their scale."""
+    """Networks of the random bundle in single precision.
+
+    A spoilt one says rubbish of volatilities and takes their level the wrong way; the others are then close to the
+    closed form.
+    """
     networks = [torch_member(BUNDLE, member).float() for member in range(3)]
     if spoilt is not None:
         with torch.no_grad():
-            for net in networks[spoilt].spectra:
-                net.asset_out.weight.mul_(60.0)
-            networks[spoilt].summary_out.weight[0].mul_(100.0)
+            for member, network in enumerate(networks):
+                for net in network.spectra:
+                    net.asset_out.weight.mul_(60.0 if member == spoilt else 0.1)
+                    net.token_out.weight.mul_(1.0 if member == spoilt else 0.1)
+                network.level.fill_(-2.0 if member == spoilt else 0.0)
     return networks
 
 
