@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from random_attention import new_network
+from random_attention import WIDTHS, new_network
+from torch.utils.flop_counter import FlopCounterMode
 
 from eigenfolio.errors import ParameterError
 from eigenfolio.models.networks.attention import AttentionOptions, MaskedBatchNorm
@@ -149,6 +150,38 @@ def test_widths_grow_with_the_root_of_the_universe_inside_the_ranges():
     first = [sized_options("dense", n).hidden_sizes[0] for n in (10, 64, 100, 225, 256, 5000)]
     assert first == [128, 128, 160, 240, 256, 256]
     assert [sized_options("attention", n).extractor_sizes for n in (4, 100, 400)] == [(64, 64), (128, 64), (256, 128)]
+
+
+@pytest.mark.parametrize("n_assets", [50, 100, 200, 400, 800])
+def test_a_sized_network_answers_in_a_bounded_number_of_operations_per_cubed_asset(n_assets):
+    ceiling = 30 * n_assets**3  # of eigh's order; about three of them in time, see benchmarks/sizing.py
+    assert attention_operations(sized_options("attention", n_assets), n_assets) <= ceiling
+    assert dense_operations(sized_options("dense", n_assets)) <= ceiling
+
+
+def test_without_sizing_small_universes_would_pay_for_the_widest_network():
+    widest = sized_options("attention", 10_000)
+    for n_assets in (50, 100):
+        assert attention_operations(widest, n_assets) > 30 * n_assets**3
+
+
+def attention_operations(options, n_assets):
+    x = [
+        torch.zeros(1, n_assets, WIDTHS["eigen"]),
+        torch.zeros(1, WIDTHS["context"]),
+        torch.zeros(1, WIDTHS["families"]),
+    ]
+    return operations(new_network(options), *x, torch.ones(1, n_assets, dtype=torch.bool), torch.zeros(1))
+
+
+def dense_operations(options):
+    return operations(DenseShrinkageNetwork.of(40, options), torch.zeros(1, 40), torch.zeros(1))
+
+
+def operations(network, *inputs):
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(*inputs)
+    return counter.get_total_flops()
 
 
 def test_few_windows_make_a_smaller_network_with_more_regularisation():

@@ -16,6 +16,7 @@ from eigenfolio.pipeline.model_card import model_card
 from eigenfolio.pipeline.pretrain import plan_pretraining, pretrain
 from eigenfolio.pipeline.pretrain_data import data_fingerprint
 from eigenfolio.pipeline.run import RunContext
+from eigenfolio.training.member_networks import MemberShape
 
 NAMES = [f"S{i}" for i in range(12)]
 TRAINING = {
@@ -88,6 +89,18 @@ def test_sectors_that_are_not_there_are_said(data):
     sources = [TRAINING["sources"][0], {**TRAINING["sources"][1], "panels": ["stocks:Cars"]}]
     with pytest.raises(DataError, match=r"no asset is of sector 'Cars'; there are Energy, Finance"):
         data_fingerprint(options(data, training={**TRAINING, "sources": sources}))
+
+
+def test_members_of_several_shapes_are_asked_for_in_a_file_and_told_in_the_card(tmp_path):
+    lists = {"activations": ["gelu", "tanh"], "depths": [1, 3], "features": ["all", "no_tails"]}
+    diversity = "".join(f"    {name}: {values}\n" for name, values in lists.items())
+    (tmp_path / "own.yaml").write_text(f"training:\n  n_members: 2\n  diversity:\n{diversity}")
+    training = load_pretrain_config(tmp_path / "own.yaml").training
+    first, second = training.diversity.shapes(2, 16)
+    assert (first, second) == (MemberShape(16), MemberShape(16, "tanh", 3, "no_tails"))
+    told = {"training": training.model_dump(mode="json"), "aggregation": {"name": "mean"}}
+    differ = "by turns in activations gelu, tanh; depths 1, 3; features all, no_tails."
+    assert differ in "\n".join(ensemble_lines(told))
 
 
 def test_a_card_lists_the_candidates_of_the_best_rule():

@@ -23,10 +23,10 @@ from eigenfolio.training.ensemble import (
     member_weights,
     restrict_spectra,
     sample_order,
-    widened,
     windows_of_kind,
 )
 from eigenfolio.training.loop import LoopOptions, Loss
+from eigenfolio.training.member_networks import MemberShape
 from eigenfolio.training.mixture import WindowSource, draw_mixture
 from eigenfolio.training.pretraining import SpectralOptions, SpectralTraining, train_spectral
 from eigenfolio.training.sectors import sector_panels, sector_sources
@@ -107,27 +107,6 @@ def test_the_loss_of_a_member_is_its_weighted_windows_and_parts_by_hand():
         member_loss(loss, ({"long": 1.0},))(None, (None, weights[:, :1]))
 
 
-@pytest.mark.parametrize("own", [4, 6, 8])
-def test_a_widened_network_says_the_same(own, drawn):
-    narrow, wide = (spectral_network(n_units=n, dropout=0.3) for n in (own, 12))
-    narrow.initialise(torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        for parameter in narrow.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel())))
-    state = widened({name: tensor.numpy() for name, tensor in narrow.state_dict().items()}, 12)
-    wide.load_state_dict({name: torch.tensor(values) for name, values in state.items()})
-    group = drawn_samples(drawn).groups[0]
-    inputs = group.tokens, group.assets, group.context, group.valid, group.summary
-    with torch.no_grad():
-        pairs = zip(narrow.double().eval()(*_double(inputs)), wide.double().eval()(*_double(inputs)), strict=True)
-    for theirs, ours in pairs:
-        assert_allclose(ours, theirs, atol=1e-12)
-
-
-def _double(inputs):
-    return [x.double() if x.is_floating_point() else x for x in inputs]
-
-
 def test_members_of_several_widths_train_as_their_own_groups_and_are_stored_as_one(tmp_path):
     vintage = trained(diversity=Diversity(n_units=(4, 8)))
     tensors = vintage.bundle.tensors
@@ -201,7 +180,7 @@ def test_what_a_specialist_learns_does_not_depend_on_windows_of_other_kinds(draw
         for network in networks:
             network.initialise(torch.Generator().manual_seed(0))
         loss = spectral_loss(fit_scaler(samples), SpectralLoss())
-        options = {"options": LOOP, "seed": 0, "widths": [4, 4], "weights": weighed}
+        options = {"options": LOOP, "seed": 0, "shapes": [MemberShape(4)] * 2, "weights": weighed}
         fit_members(networks, samples, loss, validation=samples, **options)
         return [torch.cat([p.detach().ravel() for p in network.parameters()]) for network in networks]
 
@@ -229,12 +208,13 @@ def test_a_specialist_of_a_sector_sees_that_sector_alone():
 
 
 def test_a_simulated_vintage_keeps_what_has_a_meaning_there():
-    diversity = Diversity(specialists=("all", "source:stocks"), periods=((0.0, 0.5),), n_units=(4, 8))
+    shaping = {"n_units": (4, 8), "depths": (1, 2), "features": ("all", "no_tails"), "activations": ("silu", "gelu")}
+    diversity = Diversity(specialists=("all", "source:stocks"), periods=((0.0, 0.5),), **shaping)
     options = SpectralTraining(diversity=diversity, aggregation=AggregationOptions(states="specialists"))
     simulated = options.simulated()
-    assert simulated.diversity == Diversity(specialists=("all", "all"), n_units=(4, 8))
+    assert simulated.diversity == Diversity(specialists=("all", "all"), **shaping)
     assert simulated.aggregation.states == "none"
-    assert options.alike().diversity == Diversity(n_units=(4, 8))
+    assert options.alike().diversity == Diversity(**shaping)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +227,18 @@ def test_a_simulated_vintage_keeps_what_has_a_meaning_there():
         ({"aggregation": {"name": "trimmed", "states": "volatility"}}, "no weights by state"),
         ({"aggregation": {"name": "mean", "states": "volatility"}}, "same weights in every volatility state"),
         ({"aggregation": {"states": "specialists"}}, "needs members of two kinds"),
-        ({"diversity": {"n_units": [4, 8]}, "initial": "synthetic"}, "have its width"),
+        ({"diversity": {"n_units": [4, 8]}, "initial": "synthetic"}, "features; leave out diversity.n_units"),
+        (
+            {"diversity": {"depths": [1, 2], "features": ["no_tails"]}, "initial": "synthetic"},
+            "leave out diversity.depths, diversity.features",
+        ),
+        ({"diversity": {"activations": ["gelu", "swish"]}}, "activations.1\n.*'gelu', 'silu', 'tanh' or 'relu'"),
+        ({"diversity": {"depths": [1, 4]}}, "depths.1\n.*less than or equal to 3"),
+        ({"diversity": {"features": ["no_fun"]}}, "features are all, no_tails, .*, got 'no_fun'"),
+        ({"diversity": {"activations": ["gelu"]}}, "activations has nothing but 'gelu', .* leave it out"),
+        ({"diversity": {"depths": [1, 1]}}, "depths has nothing but 1"),
+        ({"diversity": {"features": ["all"]}}, "features has nothing but 'all'"),
+        ({"diversity": {"depths": [1, 2, 3]}, "n_members": 2}, "depths has 3 entries for 2 members"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(changes, message):

@@ -63,6 +63,8 @@ def member_bundle(bundle: Bundle, member: int) -> Bundle:
         if not name.startswith(_OF_THE_ENSEMBLE)
     }
     options = {name: value for name, value in bundle.options.items() if name != "aggregation"}
+    if "members" in options:
+        options["members"] = options["members"][member : member + 1]
     details = {name: value for name, value in bundle.details.items() if name not in ("aggregation", "heads")}
     return replace(bundle, tensors=tensors, options=options, details={**details, "member": member})
 

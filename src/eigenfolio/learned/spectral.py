@@ -8,12 +8,13 @@ on 2013-2016, with networks trained to 2012, that was better than all of it and 
 The members of an ensemble are averaged where they speak: log eigenvalues, log volatilities, shares. `d0`, the
 eigenvalue of a null space, is never above the others, so C is a matrix of low rank with positive weights plus a
 multiple of the identity, kept in that form until someone asks for it dense. The twin in PyTorch is
-`eigenfolio.models.networks.SpectralShrinkageNetwork`; tests hold the two equal.
+`eigenfolio.models.networks.SpectralShrinkageNetwork`; tests hold the two equal. Depth and widths are those of the
+stored weights; where members have other activations than gelu, the option `members` of the bundle names that of each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,7 +23,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.blas import dsyrk
-from scipy.special import ndtr, softmax
+from scipy.special import expit, ndtr, softmax
 
 from eigenfolio.artifacts import Bundle
 from eigenfolio.errors import ArtifactError
@@ -153,9 +154,14 @@ class SpectralForward:
             for name, tensor in bundle.tensors.items()
             if name.endswith(".weight")
         }
+        self._deeper = {
+            net: [self._layers[name] for name in sorted(self._layers) if name.startswith(f"{net}_blocks.")]
+            for net in (*(f"spectra.{b}.asset" for b in range(N_SPECTRA)), "summary")
+        }
         self._mixing = bundle.tensors["mixing"].astype(float)
         self._level = bundle.tensors["level"].astype(float)[:, 0]
         self.n_members = len(self._mixing)
+        self._act = _activation(bundle, self.n_members)
         self.aggregation = stored_aggregation(bundle)
 
     def answer(self, window: SpectralWindow, members: Sequence[SpectralAnswer] | None = None) -> SpectralAnswer:
@@ -174,13 +180,17 @@ class SpectralForward:
             said = _bounded(self._last(f"spectra.{b}.token_out", y), EIGENVALUE_BOUND)
             changes.append(EIGENVALUE_TRUST * said)
             x = self._first(f"spectra.{b}.asset_in", "asset", spectrum.assets, b, context)
-            x = _gelu(_layer(x, *self._layers[f"spectra.{b}.asset_hidden"]))
+            x = self._act(_layer(x, *self._layers[f"spectra.{b}.asset_hidden"]))
+            for layer in self._deeper[f"spectra.{b}.asset"]:
+                x += self._act(_layer(x, *layer))
             votes.append(_bounded(self._last(f"spectra.{b}.asset_out", x), VOLATILITY_BOUND))
         summary = self._scale("summary", window.summary)
         z = summary[None, :]
         for name in ("summary_in", "summary_hidden"):
             weight, bias = self._layers[name]
-            z = _gelu(np.matmul(z, weight) + bias)
+            z = self._act(np.matmul(z, weight) + bias)
+        for layer in self._deeper["summary"]:
+            z += self._act(_layer(z, *layer))
         weight, bias = self._layers["summary_out"]
         said = (np.matmul(z, weight) + bias)[:, 0]  # (n_members, 1 + n_spectra)
         scales = _bounded(said[:, 0], SCALE_BOUND) + self._level * summary[-1]
@@ -212,7 +222,7 @@ class SpectralForward:
         weight, bias = self._layers[name]
         own = table.shape[1]
         common = np.matmul(context, weight[:, own:]) + bias[:, 0]  # (n_members, n_units)
-        return _gelu(_layer(self._scale(kind, table, spectrum), weight[:, :own], common[:, None]))
+        return self._act(_layer(self._scale(kind, table, spectrum), weight[:, :own], common[:, None]))
 
     def _last(self, name: str, x: FloatArray) -> FloatArray:
         """Last layer, of one unit; (n_members, n_rows)."""
@@ -350,6 +360,30 @@ def _bounded(x: FloatArray, bound: float) -> FloatArray:
     return y
 
 
+def _activation(bundle: Bundle, n_members: int) -> Callable[[FloatArray], FloatArray]:
+    """Of all members' hidden layers, (n_members, ...), in place."""
+    names = [member["activation"] for member in bundle.options.get("members", [])]
+    if all(name == "gelu" for name in names):
+        return _gelu
+    if len(names) != n_members or not set(names) <= set(_ACTIVATIONS):
+        raise ArtifactError(
+            f"the bundle has {n_members} members with the activations {', '.join(map(str, names))}, and this version "
+            f"knows {', '.join(_ACTIVATIONS)}, one for each; train it again"
+        )
+
+    def by_member(x: FloatArray) -> FloatArray:
+        for name, part in zip(names, x, strict=True):
+            _ACTIVATIONS[name](part)
+        return x
+
+    return by_member
+
+
+def _silu(x: FloatArray) -> FloatArray:
+    x *= expit(x)
+    return x
+
+
 def _gelu(x: FloatArray) -> FloatArray:
     """x Phi(x), in place; Phi from a table by Hermite's cubic, to 1e-12."""
     _gelu_by_table(x.reshape(-1), *_NORMAL_TABLE)
@@ -368,6 +402,14 @@ def _gelu_by_table(x, level, slope):  # type: ignore[no-untyped-def]
             bend = 3.0 * rise - 2.0 * slope[k] - slope[k + 1]
             twist = slope[k] + slope[k + 1] - 2.0 * rise
             x[i] *= level[k] + t * (slope[k] + t * (bend + t * twist))
+
+
+_ACTIVATIONS: dict[str, Callable[[FloatArray], FloatArray]] = {  # in place
+    "gelu": _gelu,
+    "silu": _silu,
+    "tanh": lambda x: np.tanh(x, out=x),
+    "relu": lambda x: np.maximum(x, 0.0, out=x),
+}
 
 
 def _scanned(gates: FloatArray) -> FloatArray:

@@ -43,7 +43,7 @@ from eigenfolio.learned.aggregation import GATE_INPUTS, ONE_STATE, Aggregation, 
 from eigenfolio.learned.spectra import SUMMARY_FEATURES
 from eigenfolio.learned.spectral import EIGENVALUE_TRUST
 from eigenfolio.models.networks.spectral import SpectralOutput
-from eigenfolio.training.ensemble import Diversity, sample_order, windows_of_kind
+from eigenfolio.training.ensemble import SHAPING, Diversity, sample_order, windows_of_kind
 from eigenfolio.training.loop import Loss
 from eigenfolio.training.mixture import DrawnWindow
 from eigenfolio.training.spectral import (
@@ -120,7 +120,7 @@ def check_ensemble(
     aggregation : AggregationOptions
     n_members : int
     started : bool
-        Whether members start from a bundle, which has one width.
+        Whether members start from a bundle, whose shapes they have.
     adapted : bool
         Whether the training aligns domains, whose batches cannot be weighed by member.
 
@@ -132,8 +132,18 @@ def check_ensemble(
         raise ValueError(f"a trimmed mean needs at least 3 members, got n_members={n_members}")
     if aggregation.states == "specialists" and len(set(diversity.kinds(n_members))) < 2:
         raise ValueError("states='specialists' needs members of two kinds; name them under diversity.specialists")
-    if started and diversity.n_units:
-        raise ValueError("members that start from a bundle have its width; leave out diversity.n_units")
+    for name, values in diversity.lists.items():
+        if len(values) > n_members:
+            raise ValueError(
+                f"diversity.{name} has {len(values)} entries for {n_members} members, so the last would not be read; "
+                f"leave it out or raise n_members"
+            )
+    shaped = [f"diversity.{name}" for name in diversity.lists if name in SHAPING]
+    if started and shaped:
+        raise ValueError(
+            "members that start from a bundle have its widths, activations, depths and features; leave out "
+            f"{', '.join(shaped)}"
+        )
     if adapted and diversity.weighs_windows:
         raise ValueError(
             "adaptation goes with members that learn from the same; leave out periods, losses, specialists"

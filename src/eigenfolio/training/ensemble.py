@@ -1,7 +1,10 @@
 r"""Members of an ensemble that differ by more than their seeds.
 
     spectra       a member builds on both spectra, or on the steady or the recent one alone
-    widths        members have different numbers of hidden units
+    n_units       members have different numbers of hidden units
+    activations   members have different nonlinearities in their hidden layers
+    depths        members have different numbers of hidden layers
+    features      members do without one family of inputs each
     periods       members learn from different spans of the years
     losses        the parts of the loss weigh differently for each member
     specialists   a member learns from windows of one kind: calm, turbulent, correlated, ..., or of one source
@@ -10,9 +13,9 @@ What differs is a weight u of every window and member, and an addition e to the 
 
     L_m = sum_i u_mi [ L_mi + sum_p e_mp part_pmi ] / n,    mean_i u_mi = 1
 
-so members of one shape still train as one group on the same batches. A member of one spectrum starts with a share of
-1 - 4e-18 for it, which training cannot leave. Narrow networks are stored as wide ones whose further units are never
-heard: their outputs are the same, and a bundle has one shape.
+so members of one shape still train as one group on the same batches, whatever each of them sees. A member of one
+spectrum starts with a share of 1 - 4e-18 for it, which training cannot leave. Members of several shapes are stored in
+the one of their bundle (`eigenfolio.training.member_networks`).
 
 A kind is the upper or lower share of the training windows by one number of the window's summary; all of them are free
 of units, so "turbulent" means that the last weeks were more volatile than the whole window was.
@@ -22,24 +25,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor
 
 from eigenfolio.artifacts import CheckpointStore
 from eigenfolio.errors import ParameterError
 from eigenfolio.learned.spectra import N_SPECTRA, SUMMARY_FEATURES
 from eigenfolio.models.networks.spectral import SpectralShrinkageNetwork
+from eigenfolio.training.input_families import EVERY_INPUT, feature_choices
 from eigenfolio.training.loop import History, LoopOptions, Loss, Samples, fit
+from eigenfolio.training.member_networks import MemberShape, without_expected_alarms
 from eigenfolio.training.mixture import DrawnWindow
 
 __all__ = [
     "EVERY_WINDOW",
     "KINDS",
+    "SHAPING",
     "Diversity",
     "MemberWeights",
     "WeightedSamples",
@@ -49,7 +55,6 @@ __all__ = [
     "member_weights",
     "restrict_spectra",
     "sample_order",
-    "widened",
     "windows_of_kind",
 ]
 
@@ -67,6 +72,9 @@ KINDS: dict[str, tuple[str, float]] = {
 }
 """Number of the summary and its end, lower or upper, by kind."""
 
+SHAPING = ("n_units", "activations", "depths", "features")
+"""What makes networks of different shapes."""
+
 _SOURCE = "source:"
 _CLOSED = 20.0  # logit distance of the share that a member of one spectrum gives to the other, halved
 
@@ -80,6 +88,14 @@ class Diversity(BaseModel):
         Spectra that each member builds on.
     n_units : tuple of int
         Hidden widths, even; `network.n_units` for all where empty.
+    activations : tuple of {"gelu", "silu", "tanh", "relu"}
+        Nonlinearities of the hidden layers; gelu where empty.
+    depths : tuple of {1, 2, 3}
+        Hidden layers behind the first in the asset and the summary nets, those beyond one residual; 1 where empty.
+    features : tuple of str
+        Inputs that each member sees: "all", or "no_" and a family that it does without
+        (`eigenfolio.training.input_families.FAMILIES`): "no_tails", "no_residuals", "no_recent_volatility",
+        "no_correlations", "no_directions", "no_ranks", "no_clustering", "no_sizes", "no_trading".
     periods : tuple of (float, float)
         Spans of the dated windows as shares of their number in the order of dates, (0, 1) being all; windows without
         a date teach every member.
@@ -103,6 +119,9 @@ class Diversity(BaseModel):
 
     spectra: tuple[Literal["both", "steady", "recent"], ...] = ()
     n_units: tuple[int, ...] = ()
+    activations: tuple[Literal["gelu", "silu", "tanh", "relu"], ...] = ()
+    depths: tuple[Annotated[int, Field(ge=1, le=3)], ...] = ()
+    features: tuple[str, ...] = ()
     periods: tuple[tuple[float, float], ...] = ()
     losses: tuple[dict[str, float], ...] = ()
     specialists: tuple[str, ...] = ()
@@ -125,6 +144,14 @@ class Diversity(BaseModel):
                 raise ValueError(f"a period is a pair of shares, 0 <= first < last <= 1, got ({first}, {last})")
         return value
 
+    @field_validator("features")
+    @classmethod
+    def _families(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for features in value:
+            if features not in feature_choices():
+                raise ValueError(f"features are {', '.join(feature_choices())}, got {features!r}")
+        return value
+
     @field_validator("specialists")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -133,14 +160,40 @@ class Diversity(BaseModel):
                 raise ValueError(f"specialists are {', '.join([EVERY_WINDOW, *KINDS])} or {_SOURCE}NAME, got {kind!r}")
         return value
 
+    @model_validator(mode="after")
+    def _tells(self) -> Diversity:
+        for name, plain in (("activations", "gelu"), ("depths", 1), ("features", EVERY_INPUT)):
+            if set(getattr(self, name)) == {plain}:
+                raise ValueError(f"{name} has nothing but {plain!r}, as every member has without it; leave it out")
+        return self
+
+    @property
+    def lists(self) -> dict[str, tuple[Any, ...]]:
+        """The lists that are gone through by turns, those that are empty left out."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: value for name, value in values.items() if isinstance(value, tuple) and value}
+
+    @property
+    def shaping(self) -> Diversity:
+        """The same with what shapes the networks alone: no choice of windows, losses or spectra."""
+        return Diversity(**{name: value for name, value in self.lists.items() if name in SHAPING})
+
     @property
     def is_plain(self) -> bool:
         """Whether members differ by their seeds alone."""
-        return not (self.spectra or self.n_units or self.periods or self.losses or self.specialists)
+        return not self.lists
 
-    def widths(self, n_members: int, n_units: int) -> list[int]:
-        """Hidden width of every member."""
-        return [_of(self.n_units, member, n_units) for member in range(n_members)]
+    def shapes(self, n_members: int, n_units: int) -> list[MemberShape]:
+        """Shape of every member's network, `n_units` wide where nothing else is said."""
+        return [
+            MemberShape(
+                _of(self.n_units, member, n_units),
+                _of(self.activations, member, "gelu"),
+                _of(self.depths, member, 1),
+                _of(self.features, member, EVERY_INPUT),
+            )
+            for member in range(n_members)
+        ]
 
     def kinds(self, n_members: int) -> list[str]:
         """Kind of windows of every member."""
@@ -398,20 +451,20 @@ def fit_members(
     validation: Any,
     options: LoopOptions,
     seed: int,
-    widths: Sequence[int],
+    shapes: Sequence[MemberShape],
     weights: MemberWeights | None = None,
     store: CheckpointStore | None = None,
     on_epoch: Callable[[int], None] | None = None,
 ) -> list[History]:
-    """Train members, those of one width as one group.
+    """Train members, those of one width, activation and depth as one group.
 
     Parameters
     ----------
     networks, samples, loss, validation, options, seed, store, on_epoch
         As for `eigenfolio.training.fit`, which this is where all members are alike. Groups beyond the first keep their
         checkpoints in folders below that of the store, and epochs are told of the first.
-    widths : sequence of int
-        Hidden width of every network.
+    shapes : sequence of MemberShape
+        Of every network.
     weights : MemberWeights, optional
         What makes members of one shape differ; the samples are then those of `sample_order`.
 
@@ -421,8 +474,8 @@ def fit_members(
         One per network, in their order.
     """
     histories: dict[int, History] = {}
-    for number, width in enumerate(dict.fromkeys(widths)):
-        members = [m for m, other in enumerate(widths) if other == width]
+    for number, group in enumerate(dict.fromkeys(shape.group for shape in shapes)):
+        members = [m for m, shape in enumerate(shapes) if shape.group == group]
         own: tuple[Samples, Samples, Callable[[Callable[..., Any], Any], Loss]] = samples, validation, loss
         if weights is not None:
             mine = weights.of(members)
@@ -433,7 +486,7 @@ def fit_members(
             )
         below = None
         if store is not None:
-            place = store.folder / f"units_{width}"
+            place = store.folder / group
             below = (
                 store if not number else CheckpointStore(place, identity=store.identity, keep_every=store.keep_every)
             )
@@ -447,47 +500,5 @@ def fit_members(
             store=below,
             on_epoch=on_epoch if not number else None,
         )
-        histories |= dict(zip(members, found, strict=True))
+        histories |= {m: without_expected_alarms(each, shapes[m]) for m, each in zip(members, found, strict=True)}
     return [histories[m] for m in range(len(networks))]
-
-
-def widened(state: Mapping[str, NDArray[Any]], n_units: int) -> dict[str, NDArray[Any]]:
-    """Weights of a spectral network as those of a wider one that says the same.
-
-    The further units have no input and no output. The first half of the units of the recurrence runs forwards and the
-    second backwards, so each half is followed by its own new units.
-
-    Parameters
-    ----------
-    state : mapping of str to ndarray
-        Of `SpectralShrinkageNetwork`.
-    n_units : int
-        Even, at least the width that `state` has.
-
-    Returns
-    -------
-    dict of str to ndarray
-    """
-    own = len(state["summary_hidden.bias"])
-    if own == n_units:
-        return dict(state)
-    units = np.concatenate([np.arange(own // 2), n_units // 2 + np.arange(own - own // 2)])
-    gates = np.concatenate([units, n_units + units])
-    wide = {}
-    for name, values in state.items():
-        layer, kind = name.rsplit(".", 1) if "." in name else (name, "")
-        if kind not in ("weight", "bias"):
-            wide[name] = values
-            continue
-        last = layer.rsplit(".", 1)[-1]
-        rows = gates if last == "gates" else np.arange(len(values)) if last.endswith("_out") else units
-        size = {"gates": 2 * n_units}.get(last, len(values) if last.endswith("_out") else n_units)
-        if kind == "bias":
-            wide[name] = np.zeros(size, dtype=values.dtype)
-            wide[name][rows] = values
-            continue
-        inner = last.endswith("_in")  # reads the inputs, whose number stays
-        columns = np.arange(values.shape[1]) if inner else units
-        wide[name] = np.zeros((size, values.shape[1] if inner else n_units), dtype=values.dtype)
-        wide[name][np.ix_(rows, columns)] = values
-    return wide

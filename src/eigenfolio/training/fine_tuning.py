@@ -22,13 +22,15 @@ from eigenfolio.learned import NeuralShrinkage
 from eigenfolio.learned.spectral import SpectralForward, combine
 from eigenfolio.models import minimum_variance_weights
 from eigenfolio.training.drawn_samples import drawn_samples
-from eigenfolio.training.initial_weights import bundle_scaler, learned_names, take_weights
-from eigenfolio.training.loop import History, LoopOptions, fit
+from eigenfolio.training.ensemble import fit_members
+from eigenfolio.training.initial_weights import bundle_scaler, take_weights
+from eigenfolio.training.loop import History, LoopOptions
+from eigenfolio.training.member_networks import member_networks, stored_members, stored_shapes
 from eigenfolio.training.mixture import DrawnWindow, WindowSource, draw_mixture
 from eigenfolio.training.named_losses import needs_pairs
 from eigenfolio.training.optimisers import AdamW
 from eigenfolio.training.schedules import Cosine
-from eigenfolio.training.spectral import SpectralLoss, spectral_loss, spectral_network
+from eigenfolio.training.spectral import SpectralLoss, spectral_loss
 
 __all__ = ["FineTuned", "FineTuningOptions", "compare_weights", "draw_panel_windows", "fine_tune"]
 
@@ -214,24 +216,23 @@ def _train(
     torch.set_num_threads(1)
     try:
         with torch.random.fork_rng(devices=[]):
-            networks = []
-            for member in range(len(general.tensors["mixing"])):
-                network = spectral_network(n_units=general.options["n_units"], dropout=general.options["dropout"])
+            shapes = stored_shapes(general)
+            networks = member_networks(shapes, dropout=general.options["dropout"])
+            for member, network in enumerate(networks):
                 network.initialise(torch.Generator().manual_seed(int(rng.integers(2**62))))
                 take_weights(network, general, member)
-                networks.append(network)
-            histories = fit(
+            histories = fit_members(
                 networks,
                 drawn_samples(teaching),
                 spectral_loss(scaler, options.loss),
                 validation=drawn_samples(choosing),
                 options=options.loop,
                 seed=int(rng.integers(2**62)),
+                shapes=shapes,
             )
     finally:
         torch.set_num_threads(threads)
-    states = [{name: tensor.numpy() for name, tensor in network.state_dict().items()} for network in networks]
-    tensors = {name: np.stack([state[name] for state in states]) for name in learned_names(networks[0])}
+    tensors, _ = stored_members(networks, shapes)
     kept = {name: tensor for name, tensor in general.tensors.items() if not name.startswith("heads_")}
     reason = {"status": "absent", "reason": "fine-tuned weights are others than those that its heads were fitted to"}
     details = {**general.details, "heads": dict.fromkeys(general.details.get("heads", {}), reason)}

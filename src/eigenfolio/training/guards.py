@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_flatten
 from eigenfolio.errors import EigenfolioError
 from eigenfolio.training.group import Group
 
-__all__ = ["MAX_BAD_SHARE", "TrainingError", "alarms", "bad_rows", "diagnose", "finite_inputs"]
+__all__ = ["MAX_BAD_SHARE", "TrainingError", "alarms", "bad_rows", "dead_gradient", "diagnose", "finite_inputs"]
 
 MAX_BAD_SHARE = 0.01
 
@@ -99,6 +99,11 @@ def diagnose(group: Group, batch: Any, loss: Callable[[Any, Any], Any]) -> str:
     return "the loss is finite, its gradient is not"
 
 
+def dead_gradient(block: str) -> str:
+    """The alarm about a block without a gradient."""
+    return f"dead gradient: block {block!r} never received any"
+
+
 def alarms(
     best_epoch: int, gradient_norms: Sequence[dict[str, float]], spreads: Sequence[float], *, monitored: str
 ) -> tuple[str, ...]:
@@ -120,7 +125,7 @@ def alarms(
         raised.append(f"never better than its start on {monitored}: the result is the untrained model")
     for block in gradient_norms[0] if gradient_norms else ():
         if all(norms[block] == 0.0 for norms in gradient_norms):
-            raised.append(f"dead gradient: block {block!r} never received any")
+            raised.append(dead_gradient(block))
     if spreads and max(spreads) < 1e-6:
         raised.append("constant output: the model says the same of every validation sample")
     return tuple(raised)

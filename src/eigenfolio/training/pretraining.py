@@ -22,14 +22,15 @@ from eigenfolio.learned.spectral import feature_names
 from eigenfolio.training.aggregation import AggregationOptions, check_ensemble, fit_aggregation
 from eigenfolio.training.domain_adaptation import DomainAdaptation, adapted_loss
 from eigenfolio.training.drawn_samples import drawn_samples
-from eigenfolio.training.ensemble import Diversity, fit_members, member_weights, restrict_spectra, widened
+from eigenfolio.training.ensemble import Diversity, fit_members, member_weights, restrict_spectra
 from eigenfolio.training.heads import add_heads
 from eigenfolio.training.initial_weights import SYNTHETIC, bundle_scaler, initial_bundle, take_weights
 from eigenfolio.training.loop import History, LoopOptions
+from eigenfolio.training.member_networks import member_networks, stored_members, stored_shapes
 from eigenfolio.training.mixture import WindowSource, draw_mixture
 from eigenfolio.training.optimisers import AdamW
 from eigenfolio.training.schedules import OneCycle
-from eigenfolio.training.spectral import SpectralLoss, fit_scaler, spectral_loss, spectral_network
+from eigenfolio.training.spectral import SpectralLoss, fit_scaler, spectral_loss
 from eigenfolio.training.transfer import arranged, check_transfer, with_heads
 
 __all__ = [
@@ -155,8 +156,7 @@ class SpectralTraining(BaseModel):
 
     def alike(self) -> SpectralTraining:
         """The same with members that learn from all windows and are plainly averaged, for draws of a few windows."""
-        diversity = Diversity(n_units=self.diversity.n_units)
-        return self.model_copy(update={"diversity": diversity, "aggregation": AggregationOptions()})
+        return self.model_copy(update={"diversity": self.diversity.shaping, "aggregation": AggregationOptions()})
 
     def simulated(self) -> SpectralTraining:
         """The same number of windows from populations alone, not adapted, and not begun from what this would make."""
@@ -233,20 +233,21 @@ def train_spectral(
     domains = None if adaptation is None else adaptation.domains()
     samples, validation = (drawn_samples(windows, domains=domains) for windows in (drawn, watched))
     drawing = time.perf_counter() - began
-    widths = options.diversity.widths(options.n_members, options.network.n_units)
+    shapes = options.diversity.shapes(options.n_members, options.network.n_units)
+    if start is not None:
+        stored = stored_shapes(start)
+        shapes = [stored[member % len(stored)] for member in range(options.n_members)]
     scaler = fit_scaler(samples) if start is None else bundle_scaler(start)
     rng = np.random.default_rng([seed, 0])
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with torch.random.fork_rng(devices=[]):
-            networks = []
-            for member, n_units in enumerate(widths):
-                network = spectral_network(n_units=n_units, dropout=options.network.dropout)
+            networks = member_networks(shapes, dropout=options.network.dropout)
+            for member, network in enumerate(networks):
                 network.initialise(torch.Generator().manual_seed(int(rng.integers(2**62))))
                 if start is not None:
                     take_weights(network, start, member)
-                networks.append(network)
             restrict_spectra(networks, options.diversity)
             adapt = adapted_loss(adaptation) if adaptation is not None and adaptation.active else None
             histories = fit_members(
@@ -256,7 +257,7 @@ def train_spectral(
                 validation=arranged(validation, adaptation=adaptation, curriculum=0.0),
                 options=options.loop,
                 seed=int(rng.integers(2**62)),
-                widths=widths,
+                shapes=shapes,
                 weights=member_weights(drawn, watched, diversity=options.diversity, n_members=options.n_members),
                 store=store,
                 on_epoch=on_epoch,
@@ -272,14 +273,12 @@ def train_spectral(
             )
     finally:
         torch.set_num_threads(threads)
-    states = [{name: tensor.cpu().numpy() for name, tensor in network.state_dict().items()} for network in networks]
-    states = [widened(state, max(widths)) for state in states]
-    tensors = {name: np.stack([state[name] for state in states]) for name in states[0] if "dropout" not in name}
+    tensors, shape_options = stored_members(networks, shapes)
     dates = [window.date for window in drawn if window.date is not None]
     bundle = Bundle(
         family="shrinkage",
         network="spectral",
-        options=options.network.model_dump(mode="json") | {"n_units": max(widths)} | joined.options(),
+        options=options.network.model_dump(mode="json") | shape_options | joined.options(),
         feature_names=feature_names(),
         tensors=tensors | scaler.tensors() | joined.tensors(),
         trained_through=UNDATED if through is None else through,

@@ -13,7 +13,7 @@ are the true ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -259,7 +259,9 @@ class Scaler:
         return arrays | {f"{name}_scale": tensor.cpu().numpy() for name, tensor in self.scale.items()}
 
 
-def spectral_network(*, n_units: int, dropout: float) -> SpectralShrinkageNetwork:
+def spectral_network(
+    *, n_units: int, dropout: float, activation: str = "gelu", depth: int = 1, kept: Mapping[str, Any] | None = None
+) -> SpectralShrinkageNetwork:
     """A network of the widths that `eigenfolio.learned.spectra` fills, not initialised."""
     return SpectralShrinkageNetwork(
         len(TOKEN_FEATURES),
@@ -269,6 +271,9 @@ def spectral_network(*, n_units: int, dropout: float) -> SpectralShrinkageNetwor
         n_spectra=N_SPECTRA,
         n_units=n_units,
         dropout=dropout,
+        activation=activation,
+        depth=depth,
+        kept=kept,
     )
 
 

@@ -1,6 +1,6 @@
 r"""A spectral network with outputs that only its training needs.
 
-    features   [ gelu(summary net's second layer),  mean over tokens of each spectrum's y + scan(y) ]
+    features   [ last hidden layer of the summary net,  mean over tokens of each spectrum's y + scan(y) ]
     variance   ln var of logit delta = w' features                          a layer, where asked for
     domain     logit = u' gelu(U reversed(features))                        a classifier, where asked for
 
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from eigenfolio.models.networks.spectral import SpectralOutput, SpectralShrinkageNetwork
+from eigenfolio.models.networks.spectral import ACTIVATIONS, SpectralOutput, SpectralShrinkageNetwork
 
 __all__ = ["HeadOutput", "SpectralHeads", "reversed_gradient"]
 
@@ -100,6 +100,7 @@ class SpectralHeads(nn.Module):
     def forward(self, tokens: Tensor, assets: Tensor, context: Tensor, valid: Tensor, summary: Tensor) -> HeadOutput:
         """Map normalised inputs, as `SpectralShrinkageNetwork` does."""
         output: SpectralOutput = self.network(tokens, assets, context, valid, summary)
+        tokens, _, context, summary = self.network.masked(tokens, assets, context, summary)
         features = self._features(tokens, context, valid, summary)
         none = torch.zeros_like(output.log_scale)
         log_variance, domain = none, none
@@ -111,13 +112,14 @@ class SpectralHeads(nn.Module):
         return HeadOutput(**output._asdict(), features=features, log_variance=log_variance, domain=domain)
 
     def _features(self, tokens: Tensor, context: Tensor, valid: Tensor, summary: Tensor) -> Tensor:
-        gelu, network = nn.functional.gelu, self.network
-        found = [gelu(network.summary_hidden(gelu(network.summary_in(summary))))]
+        network = self.network
+        act = ACTIVATIONS[network.activation]
+        found = [network.summary_features(summary, dropout=False)]
         nets: list[Any] = list(network.spectra)
         for b, net in enumerate(nets):
             x, kept = tokens[..., b, :, :, :], valid[..., b, :, :]
             spread = context[..., b, :, :].unsqueeze(-2).expand(*x.shape[:-1], context.shape[-1])
-            y = gelu(net.token_in(torch.cat([x, spread], dim=-1)))
+            y = act(net.token_in(torch.cat([x, spread], dim=-1)))
             y = (y + net.scan(y, kept)) * kept.unsqueeze(-1)
             found.append(y.sum(dim=-2) / kept.sum(dim=-1, keepdim=True))
         return torch.cat(found, dim=-1)  # (..., batch, n_features)

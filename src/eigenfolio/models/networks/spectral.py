@@ -16,6 +16,9 @@ the summary net adds to it is bounded, since the windows of one market and age s
 An untrained network is exactly its classical start: the mean of the two cleaned correlations, with blended
 volatilities.
 
+The asset and the summary net have one hidden layer behind the first, and may have residual ones behind that,
+x = x + act(W x + b); gelu is the activation of all layers unless another is asked for, the scan's gates apart.
+
 `scan` is a gated linear recurrence over the tokens in both directions, a minimal gated recurrent unit [1]_:
 
     h_t = (1 - z_t) h_{t-1} + z_t tanh(c_t),    z_t, c_t linear in y_t
@@ -29,7 +32,8 @@ References
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -37,10 +41,12 @@ from torch import Tensor, nn
 from eigenfolio.models.networks.dropout import SeededDropout
 
 __all__ = [
+    "ACTIVATIONS",
     "EIGENVALUE_BOUND",
     "SCALE_BOUND",
     "VOLATILITY_BOUND",
     "GatedScan",
+    "InputMask",
     "SpectralOutput",
     "SpectralShrinkageNetwork",
     "scan",
@@ -49,6 +55,13 @@ __all__ = [
 EIGENVALUE_BOUND = 3.0
 VOLATILITY_BOUND = 1.5
 SCALE_BOUND = 0.1
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": nn.functional.gelu,
+    "silu": nn.functional.silu,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+}
+"""Of the hidden layers, by name; all are 0 at 0, so a residual layer of zero weights changes nothing."""
 
 
 class SpectralOutput(NamedTuple):
@@ -116,15 +129,49 @@ class GatedScan(nn.Module):
         return torch.cat([forth, back], dim=-1)
 
 
+class InputMask(nn.Module):
+    """Set the inputs that a member does not see to zero, which is the mean of scaled inputs.
+
+    Parameters
+    ----------
+    kept : mapping of str to array-like of bool, shape (n_features,)
+        Of "token", "asset", "context" and "summary".
+    """
+
+    members_first = True
+    token: Tensor
+    asset: Tensor
+    context: Tensor
+    summary: Tensor
+
+    def __init__(self, kept: Mapping[str, Any]) -> None:
+        super().__init__()
+        for kind in ("token", "asset", "context", "summary"):
+            self.register_buffer(kind, torch.as_tensor(kept[kind]).float())
+
+    def forward(self, tokens: Tensor, assets: Tensor, context: Tensor, summary: Tensor) -> tuple[Tensor, ...]:
+        """The four tables of inputs, (..., n_features) each."""
+        pairs = ((tokens, self.token), (assets, self.asset), (context, self.context), (summary, self.summary))
+        return tuple(_masked(x, kept) for x, kept in pairs)
+
+
 class _SpectrumNet(nn.Module):
     """Eigenvalue and asset nets of one spectrum."""
 
     members_first = True
 
     def __init__(
-        self, n_token_features: int, n_asset_features: int, n_context: int, n_units: int, dropout: float
+        self,
+        n_token_features: int,
+        n_asset_features: int,
+        n_context: int,
+        n_units: int,
+        dropout: float,
+        activation: str,
+        depth: int,
     ) -> None:
         super().__init__()
+        self.activation = activation
         self.token_in = nn.Linear(n_token_features + n_context, n_units)
         self.token_dropout = SeededDropout(dropout)
         self.scan = GatedScan(n_units)
@@ -132,15 +179,17 @@ class _SpectrumNet(nn.Module):
         self.asset_in = nn.Linear(n_asset_features + n_context, n_units)
         self.asset_dropout = SeededDropout(dropout)
         self.asset_hidden = nn.Linear(n_units, n_units)
+        self.asset_blocks = nn.ModuleList(nn.Linear(n_units, n_units) for _ in range(depth - 1))
         self.asset_out = nn.Linear(n_units, 1)
 
     def forward(self, tokens: Tensor, assets: Tensor, context: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        y = nn.functional.gelu(self.token_in(_with_context(tokens, context)))
+        act = ACTIVATIONS[self.activation]
+        y = act(self.token_in(_with_context(tokens, context)))
         y = self.token_dropout(y)
         y = y + self.scan(y, valid)
         change = EIGENVALUE_BOUND * torch.tanh(self.token_out(y)[..., 0] / EIGENVALUE_BOUND)  # (..., batch, n_tokens)
-        x = self.asset_dropout(nn.functional.gelu(self.asset_in(_with_context(assets, context))))
-        x = nn.functional.gelu(self.asset_hidden(x))
+        x = self.asset_dropout(act(self.asset_in(_with_context(assets, context))))
+        x = _deeper(act(self.asset_hidden(x)), self.asset_blocks, act)
         return change, VOLATILITY_BOUND * torch.tanh(self.asset_out(x)[..., 0] / VOLATILITY_BOUND)
 
 
@@ -157,6 +206,12 @@ class SpectralShrinkageNetwork(nn.Module):
         Hidden width, even.
     dropout : float in [0, 1)
         After the first layer of each net.
+    activation : {"gelu", "silu", "tanh", "relu"}
+        Of the hidden layers.
+    depth : int
+        Hidden layers behind the first in the asset and the summary nets.
+    kept : mapping, optional
+        Inputs that the network sees, as of `InputMask`; all of them without it.
 
     Examples
     --------
@@ -179,16 +234,23 @@ class SpectralShrinkageNetwork(nn.Module):
         n_spectra: int = 2,
         n_units: int = 16,
         dropout: float = 0.3,
+        activation: str = "gelu",
+        depth: int = 1,
+        kept: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        self.activation = activation
+        self.inputs = None if kept is None else InputMask(kept)
         self.spectra = nn.ModuleList(
-            _SpectrumNet(n_token_features, n_asset_features, n_context, n_units, dropout) for _ in range(n_spectra)
+            _SpectrumNet(n_token_features, n_asset_features, n_context, n_units, dropout, activation, depth)
+            for _ in range(n_spectra)
         )
         self.mixing = nn.Parameter(torch.zeros(n_spectra))
         self.level = nn.Parameter(torch.zeros(1))
         self.summary_in = nn.Linear(n_summary, n_units)
         self.summary_dropout = SeededDropout(dropout)
         self.summary_hidden = nn.Linear(n_units, n_units)
+        self.summary_blocks = nn.ModuleList(nn.Linear(n_units, n_units) for _ in range(depth - 1))
         self.summary_out = nn.Linear(n_units, 1 + n_spectra)
         self._start_at_zero()
 
@@ -215,6 +277,19 @@ class SpectralShrinkageNetwork(nn.Module):
         nn.init.zeros_(self.mixing)
         nn.init.zeros_(self.level)
 
+    def masked(self, tokens: Tensor, assets: Tensor, context: Tensor, summary: Tensor) -> tuple[Tensor, ...]:
+        """The inputs as this network sees them."""
+        given = (tokens, assets, context, summary)
+        return given if self.inputs is None else self.inputs(*given)
+
+    def summary_features(self, summary: Tensor, *, dropout: bool = True) -> Tensor:
+        """Last hidden layer of the summary net, (..., batch, n_units), of a masked summary."""
+        act = ACTIVATIONS[self.activation]
+        z = act(self.summary_in(summary))
+        if dropout:
+            z = self.summary_dropout(z)
+        return _deeper(act(self.summary_hidden(z)), self.summary_blocks, act)
+
     def forward(
         self, tokens: Tensor, assets: Tensor, context: Tensor, valid: Tensor, summary: Tensor
     ) -> SpectralOutput:
@@ -234,6 +309,7 @@ class SpectralShrinkageNetwork(nn.Module):
         -------
         SpectralOutput
         """
+        tokens, assets, context, summary = self.masked(tokens, assets, context, summary)
         changes, votes = [], []
         for b, net in enumerate(self.spectra):
             change, vote = net(
@@ -241,8 +317,7 @@ class SpectralShrinkageNetwork(nn.Module):
             )
             changes.append(change)
             votes.append(vote)
-        z = self.summary_dropout(nn.functional.gelu(self.summary_in(summary)))
-        said = self.summary_out(nn.functional.gelu(self.summary_hidden(z)))
+        said = self.summary_out(self.summary_features(summary))
         shares = torch.softmax(self.mixing.unsqueeze(-2) + said[..., 1:], dim=-1)  # (..., batch, n_spectra)
         weight = shares.transpose(-1, -2).unsqueeze(-1)  # (..., n_spectra, batch, 1)
         return SpectralOutput(
@@ -251,6 +326,18 @@ class SpectralShrinkageNetwork(nn.Module):
             shares=shares,
             log_scale=SCALE_BOUND * torch.tanh(said[..., 0] / SCALE_BOUND) + self.level * summary[..., -1],
         )
+
+
+def _deeper(x: Tensor, blocks: Iterable[nn.Module], act: Callable[[Tensor], Tensor]) -> Tensor:
+    """Pass x through residual layers."""
+    for block in blocks:
+        x = x + act(block(x))
+    return x
+
+
+def _masked(x: Tensor, kept: Tensor) -> Tensor:
+    """x (..., n_features) times the kept of each member, whose axis, where there is one, comes first in both."""
+    return x * kept.view(*kept.shape[:-1], *(1 for _ in range(x.ndim - kept.ndim)), -1)
 
 
 def _with_context(x: Tensor, context: Tensor) -> Tensor:
