@@ -34,8 +34,8 @@ def test_once_a_regime_fills_the_window_the_forecast_has_its_size(market, regime
     ratios = [np.trace(np.linalg.solve(fitted(returns, row).covariance_, truth)) / N_ASSETS for row in rows]
     assert len(ratios) == 8
     assert 0.95 < np.mean(ratios) < 1.05
-    assert min(ratios) > 0.85
-    assert max(ratios) < 1.15
+    assert min(ratios) > 0.8  # one window is as noisy as the level of the last weeks, measured on some 28 rows
+    assert max(ratios) < 1.2
 
 
 @pytest.mark.parametrize(("rows", "lowest"), [(10, np.sqrt(3.0)), (21, 2.4), (63, 2.7)])
