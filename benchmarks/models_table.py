@@ -35,7 +35,8 @@ from eigenfolio.data import CoverageRule
 from eigenfolio.evaluation import covariance_report
 from eigenfolio.pipeline import DataOptions, JudgeOptions
 from eigenfolio.pipeline.judge import Judgement, Plan, judge, plan_evaluation
-from eigenfolio.pipeline.models import CHAMPION, classical_models
+from eigenfolio.pipeline.models import classical_models
+from eigenfolio.pipeline.names import CHAMPION
 from eigenfolio.pipeline.prepare import prepare
 
 FIRST, LAST = pd.Timestamp("2013-01-01"), pd.Timestamp("2016-12-31")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from eigenfolio.config import load_config
-from eigenfolio.pipeline.run import flatten
+from eigenfolio.pipeline.outcome import flatten
 
 ROOT = Path(__file__).parents[1]
 

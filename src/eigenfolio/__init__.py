@@ -8,45 +8,79 @@ Names are imported when they are first used, so `import eigenfolio` costs nothin
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING
+
+from eigenfolio.lazy import names_on_demand
+
+if TYPE_CHECKING:
+    from eigenfolio.data import read_panel
+    from eigenfolio.learned import GraphAttentionPortfolio, GraphEnsemble, NeuralShrinkage
+    from eigenfolio.learned.uncertainty_set import NeuralCovarianceUncertaintySet
+    from eigenfolio.models import (
+        OAS,
+        AverageOracle,
+        BestConstantShrinkage,
+        EqualWeight,
+        EWMACovariance,
+        HierarchicalRiskParity,
+        IEWMACovariance,
+        InverseVolatility,
+        LedoitWolf,
+        MinimumVariance,
+        MissingSafe,
+        QuadraticInverseShrinkage,
+        SampleCovariance,
+        champion_covariance,
+    )
+    from eigenfolio.panel import Panel
 
 __version__ = "0.1.0"
 
-_MODELS = (
+__all__ = [
     "OAS",
     "AverageOracle",
     "BestConstantShrinkage",
     "EWMACovariance",
     "EqualWeight",
+    "GraphAttentionPortfolio",
+    "GraphEnsemble",
     "HierarchicalRiskParity",
     "IEWMACovariance",
     "InverseVolatility",
     "LedoitWolf",
     "MinimumVariance",
     "MissingSafe",
+    "NeuralCovarianceUncertaintySet",
+    "NeuralShrinkage",
+    "Panel",
     "QuadraticInverseShrinkage",
     "SampleCovariance",
+    "__version__",
     "champion_covariance",
-)
-_PUBLIC: dict[str, str] = {
-    "GraphAttentionPortfolio": "eigenfolio.learned",
-    "GraphEnsemble": "eigenfolio.learned",
-    "NeuralCovarianceUncertaintySet": "eigenfolio.learned.uncertainty_set",
-    "NeuralShrinkage": "eigenfolio.learned",
-    "Panel": "eigenfolio.panel",
-    "read_panel": "eigenfolio.data",
-    **dict.fromkeys(_MODELS, "eigenfolio.models"),
+    "read_panel",
+]
+
+_PLACES = {
+    "eigenfolio.data": ("read_panel",),
+    "eigenfolio.learned": ("GraphAttentionPortfolio", "GraphEnsemble", "NeuralShrinkage"),
+    "eigenfolio.learned.uncertainty_set": ("NeuralCovarianceUncertaintySet",),
+    "eigenfolio.models": (
+        "OAS",
+        "AverageOracle",
+        "BestConstantShrinkage",
+        "EWMACovariance",
+        "EqualWeight",
+        "HierarchicalRiskParity",
+        "IEWMACovariance",
+        "InverseVolatility",
+        "LedoitWolf",
+        "MinimumVariance",
+        "MissingSafe",
+        "QuadraticInverseShrinkage",
+        "SampleCovariance",
+        "champion_covariance",
+    ),
+    "eigenfolio.panel": ("Panel",),
 }
 
-__all__ = ["__version__", *_PUBLIC]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name]), name)
-    raise AttributeError(f"module 'eigenfolio' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = names_on_demand(__name__, _PLACES)

@@ -1,6 +1,7 @@
 """One YAML file becomes one frozen option model: a preset, the file laid over it, the command line on top.
 
-An unknown key is an error that names the nearest known one; every known key is read.
+An unknown key is an error that names the nearest known one; every known key is read. The options of a command are
+imported once its file has been read: what trains brings torch, which takes seconds.
 """
 
 from __future__ import annotations
@@ -13,14 +14,13 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from eigenfolio.errors import ParameterError
-from eigenfolio.pipeline.hrp_options import HrpOptions
-from eigenfolio.pipeline.options import CompareOptions, Preset, RunOptions, TrainOptions
-from eigenfolio.pipeline.pretrain_options import PretrainOptions
-from eigenfolio.training.attention import AttentionTraining, DenseTraining
-from eigenfolio.training.pretraining import SpectralTraining
 
 if TYPE_CHECKING:
+    from eigenfolio.pipeline.compare_options import CompareOptions
     from eigenfolio.pipeline.gat_options import GatOptions
+    from eigenfolio.pipeline.hrp_options import HrpOptions
+    from eigenfolio.pipeline.options import RunOptions, TrainOptions
+    from eigenfolio.pipeline.pretrain_options import PretrainOptions
 
 __all__ = [
     "PRESETS",
@@ -52,22 +52,17 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
     },
 }
-"""What each preset changes; a configuration file is laid over it."""
+"""What each preset changes in `run` and `train`; a configuration file is laid over it."""
 
 COMPARE: dict[str, Any] = {"universe": {"min_assets": 2}}
 """What `compare-covariance` and `train hrp` lay their configuration file over."""
 
-PRETRAIN: dict[str, dict[str, Any]] = {
-    name: {"training": training.model_dump(mode="json"), "budgets": {"total": 21_600.0}}  # 3 hours on 2 cores
-    for name, training in {
-        "quick": SpectralTraining(n_members=1).scaled(0.05),
-        "full": SpectralTraining(),
-    }.items()
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "run": ("seed", "data", "universe", "evaluation", "preset", "sealed_share", "training", "budgets", "tracking"),
+    "train": ("preset", "seed", "sealed_share", "fold", "devices", "data", "training", "budgets", "tracking"),
+    "compare-covariance": ("seed", "data", "universe", "evaluation"),
 }
-"""What `pretrain` lays its configuration file over, by preset."""
-
-COMMANDS: dict[str, type[BaseModel]] = {"run": RunOptions, "train": TrainOptions, "compare-covariance": CompareOptions}
-"""Top-level options of every command."""
+"""Top-level keys of the commands, written out so that a command can name the keys of another without its options."""
 
 
 def load_config(path: str | Path | None, **overrides: Any) -> RunOptions:
@@ -91,54 +86,75 @@ def load_config(path: str | Path | None, **overrides: Any) -> RunOptions:
     7
     """
     given = _merge(_read(path), _given(overrides))
-    return _checked(RunOptions, _merge(_preset(given), given))
+    preset = _preset(given)
+    from eigenfolio.pipeline.options import RunOptions
+
+    return _checked(RunOptions, _merge(preset, given))
 
 
 def load_train_config(path: str | Path | None, **overrides: Any) -> TrainOptions:
     """Read a YAML file for `train`; parameters and errors as in `load_config`."""
     given = _merge(_read(path), _given(overrides))
-    return _checked(TrainOptions, _merge({"training": _preset(given)["training"]}, given))
+    preset = {"training": _preset(given)["training"]}
+    from eigenfolio.pipeline.options import TrainOptions
+
+    return _checked(TrainOptions, _merge(preset, given))
 
 
 def load_compare_config(path: str | Path | None, **overrides: Any) -> CompareOptions:
     """Read a YAML file for `compare-covariance`; parameters and errors as in `load_config`."""
-    return _checked(CompareOptions, _merge(COMPARE, _merge(_read(path), _given(overrides))))
+    given = _merge(_read(path), _given(overrides))
+    from eigenfolio.pipeline.compare_options import CompareOptions
+
+    return _checked(CompareOptions, _merge(COMPARE, given))
 
 
 def load_hrp_config(path: str | Path | None, **overrides: Any) -> HrpOptions:
     """Read a YAML file for `train hrp`; parameters and errors as in `load_config`."""
-    return _checked(HrpOptions, _merge(COMPARE, _merge(_read(path), _given(overrides))))
+    given = _merge(_read(path), _given(overrides))
+    from eigenfolio.pipeline.hrp_options import HrpOptions
+
+    return _checked(HrpOptions, _merge(COMPARE, given))
 
 
 def load_gat_config(path: str | Path | None, **overrides: Any) -> GatOptions:
     """Read a YAML file for `train gat`; parameters and errors as in `load_config`."""
-    from eigenfolio.pipeline.gat_options import GatOptions  # it brings torch-geometric, which takes seconds
+    given = _merge(_read(path), _given(overrides))
+    from eigenfolio.pipeline.gat_options import GatOptions
 
-    return _checked(GatOptions, _merge(_read(path), _given(overrides)))
+    return _checked(GatOptions, given)
 
 
 def load_pretrain_config(path: str | Path | None, **overrides: Any) -> PretrainOptions:
     """Read a YAML file for `pretrain`; parameters and errors as in `load_config`."""
     given = _merge(_read(path), _given(overrides))
+    _preset(given)
+    from eigenfolio.pipeline.pretrain_options import PretrainOptions
+
     return _checked(PretrainOptions, _merge(_pretrain_preset(given), given))
 
 
 def _pretrain_preset(given: dict[str, Any]) -> dict[str, Any]:
-    """The preset of the network that is asked for; the spectral one has its training under `training`."""
-    preset, network = _preset(given, PRETRAIN), given.get("network")
-    if network not in ("attention", "dense"):
-        return preset
-    training = AttentionTraining() if network == "attention" else DenseTraining()
+    """What a configuration of `pretrain` is laid over: the training of its network, whole or a twentieth of it.
+
+    The spectral network has its training under `training`, the others under their names.
+    """
+    from eigenfolio.pipeline.pretrain_options import TRAININGS
+
+    network = given.get("network")
+    other = str(network) if network in ("attention", "dense") else None
+    training = TRAININGS[other or "spectral"]()
     if given.get("preset", "quick") == "quick":
         training = training.scaled(0.05).model_copy(update={"n_members": 1})
-    return {network: training.model_dump(mode="json"), "budgets": preset["budgets"]}
+    budgets = {"total": 21_600.0}  # 3 hours on 2 cores
+    return {other or "training": training.model_dump(mode="json"), "budgets": budgets}
 
 
-def _preset(given: dict[str, Any], presets: dict[str, dict[str, Any]] = PRESETS) -> dict[str, Any]:
+def _preset(given: dict[str, Any]) -> dict[str, Any]:
     preset = given.get("preset", "quick")
-    if preset not in presets:
-        raise ParameterError(f"preset must be one of {', '.join(get_args(Preset))}, got {preset!r}")
-    return presets[preset]
+    if preset not in PRESETS:
+        raise ParameterError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
+    return PRESETS[preset]
 
 
 def _given(overrides: dict[str, Any]) -> dict[str, Any]:
@@ -189,7 +205,7 @@ def _first_trouble(kind: type[BaseModel], error: ValidationError) -> str:
         name = ".".join([*group, where[-1]])
         every = {key.rsplit(".", 1)[-1]: key for key in _all_keys(kind)}
         near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.4)
-        readers = [command for command, options in COMMANDS.items() if name in options.model_fields]
+        readers = [command for command, keys in COMMANDS.items() if name in keys]
         if readers:
             return f"configuration key {name!r} is read by {' and '.join(readers)}, not by this command; leave it out"
         if near:

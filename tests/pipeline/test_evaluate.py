@@ -81,7 +81,8 @@ def test_an_option_that_the_protocol_does_not_read_is_refused(folder, monkeypatc
 
 
 def test_an_unknown_reference_is_refused_before_the_work(folder, monkeypatch, capsys):
-    status, _, errors = call(monkeypatch, capsys, "evaluate", folder / "nowhere.csv", "--reference", "best")
+    (folder / "empty.csv").touch()  # reading it would be another error
+    status, _, errors = call(monkeypatch, capsys, "evaluate", folder / "empty.csv", "--reference", "best")
     assert status == 2
     assert "--reference must be one of" in errors
     assert "QIS" in errors

@@ -10,7 +10,7 @@ import pytest
 
 from eigenfolio.artifacts import Bundle
 from eigenfolio.learned.ablated import PARTS
-from eigenfolio.pipeline.models import CHAMPION
+from eigenfolio.pipeline.names import CHAMPION
 
 
 def benchmark(name):

@@ -24,12 +24,13 @@ from eigenfolio.errors import DataError, ParameterError
 from eigenfolio.learned import shipped
 from eigenfolio.pipeline import RunContext, models
 from eigenfolio.pipeline.model_card import model_card
-from eigenfolio.pipeline.models import SHIPPED
+from eigenfolio.pipeline.names import SHIPPED
+from eigenfolio.pipeline.outcome import flatten
 from eigenfolio.pipeline.pretrain import plan_pretraining, pretrain
 from eigenfolio.pipeline.pretrain_data import data_fingerprint
 from eigenfolio.pipeline.pretrain_options import LAST_DAY, PretrainOptions
-from eigenfolio.pipeline.records import find_run, open_run, reproduce
-from eigenfolio.pipeline.run import flatten
+from eigenfolio.pipeline.records import find_run, open_run
+from eigenfolio.pipeline.reproduce import reproduce
 from eigenfolio.training.pretraining import UNDATED, SpectralTraining
 
 ROOT = Path(__file__).parents[2]

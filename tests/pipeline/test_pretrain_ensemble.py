@@ -13,9 +13,9 @@ from eigenfolio.learned import NeuralShrinkage
 from eigenfolio.learned.spectral import SpectralForward
 from eigenfolio.pipeline.ensemble_card import ensemble_lines
 from eigenfolio.pipeline.model_card import model_card
+from eigenfolio.pipeline.outcome import RunContext
 from eigenfolio.pipeline.pretrain import plan_pretraining, pretrain
 from eigenfolio.pipeline.pretrain_data import data_fingerprint
-from eigenfolio.pipeline.run import RunContext
 from eigenfolio.training.member_networks import MemberShape
 
 NAMES = [f"S{i}" for i in range(12)]

@@ -81,11 +81,12 @@ def test_keys_that_the_paths_do_not_read_are_refused(folder, monkeypatch, capsys
 
 
 def test_unknown_protocols_and_references_are_refused_before_the_work(folder, monkeypatch, capsys):
-    status, _, errors = call(monkeypatch, capsys, "evaluate", "nowhere.csv", "--protocol", "k-fold")
+    (folder / "empty.csv").touch()  # reading it would be another error
+    status, _, errors = call(monkeypatch, capsys, "evaluate", folder / "empty.csv", "--protocol", "k-fold")
     assert status == 2
     assert "--protocol must be walk-forward, combinatorial, randomized, seeds, got 'k-fold'" in errors
     status, _, errors = call(
-        monkeypatch, capsys, "evaluate", "nowhere.csv", "--protocol", "randomized", "--reference", "best"
+        monkeypatch, capsys, "evaluate", folder / "empty.csv", "--protocol", "randomized", "--reference", "best"
     )
     assert status == 2
     assert "--reference must be one of" in errors

@@ -1,244 +1,17 @@
-"""Recorded runs are found, listed by version, compared, and repeated bit for bit or not at all."""
+"""Recorded runs are found, listed by version, shown and compared."""
 
 import dataclasses
 import json
 import shutil
-import sys
-from contextlib import contextmanager
-from datetime import datetime
 
 import numpy as np
-import pandas as pd
-import pytest
+from recorded_runs import BOOK, fake, trained
 
-from eigenfolio import cli, pipeline
-from eigenfolio.artifacts import RunRecord, load_bundle, load_run, save_bundle, write_run
-from eigenfolio.errors import ArtifactError
-from eigenfolio.pipeline import RunContext, RunOptions, records
+from eigenfolio.artifacts import RunRecord
+from eigenfolio.artifacts.runs import COPIES
+from eigenfolio.pipeline import records
 from eigenfolio.pipeline.models import shipped_models
-from eigenfolio.pipeline.records import compare_runs, find_run, list_runs, open_run, reproduce, reproductions
-
-COMMIT = "c" * 40
-TINY = {
-    "universe": {"min_assets": 2},
-    "sealed_share": 0.0,
-    "training": {
-        "n_members": 1,
-        "schedule": {"first_months": 30, "every_months": 24, "validation_months": 6},
-        "windows": {"min_assets": 2, "n_windows": 32, "n_validation_windows": 16, "max_lookback": 120},
-        "network": {"hidden_sizes": [8]},
-        "loop": {"max_epochs": 1},
-    },
-    "evaluation": {"lookback": 63, "n_bootstrap": 1000},
-}
-BOOK = "long-only, cap 5% or 2/n"
-
-
-@contextmanager
-def silent(name, total):
-    yield lambda: None
-
-
-def context(folder, commit=COMMIT, started=datetime(2024, 5, 1, 9, 30)):
-    return RunContext(folder=folder, started=started, command="eigenfolio run", git_commit=commit)
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory):
-    """A folder with prices.csv and one small run of them."""
-    folder = tmp_path_factory.mktemp("records")
-    rng = np.random.default_rng(0)
-    moves = 0.01 * (rng.standard_normal((900, 1)) + rng.standard_normal((900, 4)))
-    index = pd.bdate_range("2010-01-04", periods=900, name="date")
-    pd.DataFrame(100 * np.exp(np.cumsum(moves, axis=0)), index=index, columns=list("ABCD")).to_csv(
-        folder / "prices.csv"
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        settings = RunOptions.model_validate(TINY | {"data": {"path": "prices.csv"}})
-        pipeline.run(settings, context(folder / "runs"), progress=silent)
-    return folder
-
-
-@pytest.fixture
-def place(original, tmp_path, monkeypatch):
-    """A copy of it, as the working directory."""
-    shutil.copytree(original, tmp_path / "place", symlinks=True)
-    monkeypatch.chdir(tmp_path / "place")
-    return tmp_path / "place"
-
-
-@pytest.fixture
-def run_folder(place):
-    return find_run("latest", place / "runs")
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Call ``eigenfolio runs ...`` from a clean tree at the recorded commit."""
-    monkeypatch.setattr("eigenfolio.cli.surroundings.git_commit", lambda: COMMIT)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["eigenfolio", "runs", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        shown = capsys.readouterr()
-        return stop.value.code, shown.out, shown.err
-
-    return call
-
-
-def trained(*losses, through="2019-12-31"):
-    return {"kind": "training", "model": "shrinkage/dense", "through": through, "validation_losses": list(losses)}
-
-
-def fake(folder, identifier, **changes):
-    """A record without the work; `changes` are its fields."""
-    given = {
-        "identifier": identifier,
-        "kind": "run",
-        "started": "2024-01-01T00:00:00",
-        "command": "eigenfolio run",
-        "seed": 1,
-        "git_commit": COMMIT,
-        "versions": {"numpy": "2"},
-        "data_fingerprint": "f" * 64,
-        "config": {"seed": 1, "data": {"path": "p.csv"}},
-        "status": "complete",
-        "trials": [trained(0.5, 0.7)],
-    }
-    return write_run(RunRecord(**given | changes), folder / identifier, contents=lambda partial: None)
-
-
-def rewrite(folder, **changes):
-    """Let the record of a run say something else, with a valid hash."""
-    record = dataclasses.replace(load_run(folder), **changes)
-    kept = folder.rename(folder.parent / "old")
-    write_run(record, folder, contents=lambda new: shutil.copytree(kept, new, dirs_exist_ok=True) and None)
-    shutil.rmtree(kept)
-
-
-def test_a_run_repeats_to_the_same_bits_and_leaves_only_a_line_about_it(place, run_folder, command):
-    status, out, err = command("reproduce", "latest", "--jobs", "1", "--json")
-    told = json.loads(out)
-    assert (status, err) == (0, "")
-    assert told["equal"]
-    assert told["trouble"] is None
-    assert [check["what"] for check in told["verified"]] == ["git commit", "library versions", "data"]
-    assert [check["what"] for check in told["bits"]] == [
-        "bundles/shrinkage/dense/2012-06-29",
-        "returns.parquet",
-        "metrics.performance",
-        "metrics.comparison",
-    ]
-    assert sorted(path.name for path in (place / "runs").iterdir()) == [run_folder.name, "latest"]
-    (line,) = reproductions(run_folder)
-    assert (line["equal"], line["anyway"], line["first_difference"]) == (True, False, None)
-
-
-def test_a_return_that_is_one_bit_off_is_named(run_folder, command):
-    path = run_folder / "returns.parquet"
-    table = pd.read_parquet(path)
-    column, day = f"Sample | {BOOK}", table.index[7]
-    table.loc[day, column] = np.nextafter(table.loc[day, column], 1.0)
-    table.to_parquet(path)
-    status, out, err = command("reproduce", run_folder.name, "--jobs", "1")
-    assert status == 2
-    assert len(err.strip().splitlines()) == 1
-    assert f"returns.parquet: {column} on {day:%Y-%m-%d}: " in err
-    assert "(1 of " in err
-    assert "All bits are equal" not in out
-    assert not reproductions(run_folder)[0]["equal"]
-
-
-def test_a_metric_that_was_never_reached_is_named(run_folder):
-    metrics = json.loads(json.dumps(load_run(run_folder).metrics))
-    metrics["performance"][1]["turnover"] = 0.125
-    rewrite(run_folder, metrics=metrics)
-    done = reproduce(run_folder, context(run_folder), progress=silent)
-    model = metrics["performance"][1]["model"]
-    assert f"metrics.performance: {model} | " in done.trouble
-    assert "turnover: 0.125 recorded" in done.trouble
-
-
-def test_an_edited_file_is_named_before_the_work_is_done_again(run_folder, monkeypatch):
-    monkeypatch.setitem(records.JOBS, "run", (RunOptions, None))  # would fail if called
-    again = {"context": context(run_folder), "progress": silent}
-    bundle = next(run_folder.glob("bundles/*/*/*"))
-    weights = (bundle / "weights.safetensors").read_bytes()
-    (bundle / "weights.safetensors").write_bytes(weights[:-1] + b"x")
-    with pytest.raises(ArtifactError, match=rf"{bundle.name}/weights\.safetensors was changed"):
-        reproduce(run_folder, **again)
-    (bundle / "weights.safetensors").write_bytes(weights)
-    whole = load_bundle(bundle)
-    shutil.rmtree(bundle)
-    with pytest.raises(ArtifactError, match=f"{bundle.name} is missing"):
-        reproduce(run_folder, **again)
-    save_bundle(dataclasses.replace(whole, tensors={n: 2 * t for n, t in whole.tensors.items()}), bundle)
-    with pytest.raises(ArtifactError, match=f"{bundle.name} is not the bundle that the run recorded"):
-        reproduce(run_folder, **again)
-    shutil.rmtree(bundle)
-    save_bundle(whole, bundle)
-    (run_folder / "returns.parquet").write_bytes(b"PAR1 and no more")
-    with pytest.raises(ArtifactError, match=r"returns\.parquet was changed or truncated"):
-        reproduce(run_folder, **again)
-
-
-def test_other_data_are_never_good_enough(place, run_folder, command):
-    lines = (place / "prices.csv").read_text().splitlines()
-    (place / "prices.csv").write_text("\n".join(lines[:-1]) + "\n")
-    for options in ((), ("--anyway",)):
-        status, out, err = command("reproduce", "latest", "--json", *options)
-        assert status == 2
-        assert "not repeated: data: prices.csv has changed: fingerprint" in err
-        assert "--anyway" not in err
-        assert json.loads(out)["bits"] == []
-    (place / "prices.csv").unlink()
-    status, _, err = command("reproduce", "latest")
-    assert status == 2
-    assert "data: cannot be read" in err
-    assert "prices.csv" in err
-    assert "go to the folder that the run was started from" in err
-
-
-@pytest.mark.parametrize(
-    ("recorded", "now", "words"),
-    [
-        (COMMIT, "d" * 40, "cccccccccccc recorded, dddddddddddd in use"),
-        (COMMIT, f"{COMMIT}+changes", "the code in use is cccccccccccc with changes"),
-        (f"{COMMIT}+changes", f"{COMMIT}+changes", "the run was made from cccccccccccc with changes"),
-        (None, None, "the record names none"),
-        (COMMIT, None, "cccccccccccc recorded, but the code in use is in no repository"),
-    ],
-)
-def test_a_commit_that_is_not_clean_and_equal_stands_in_the_way(recorded, now, words, run_folder):
-    rewrite(run_folder, git_commit=recorded)
-    done = reproduce(run_folder, context(run_folder, now), progress=silent)
-    assert not done.equal
-    assert done.bits == ()
-    assert f"not repeated: git commit: {words}" in done.trouble
-    assert done.trouble.endswith("--anyway repeats it all the same")
-    assert reproductions(run_folder) == []
-
-
-def test_another_library_version_stands_in_the_way_and_anyway_is_recorded(run_folder, monkeypatch):
-    versions = dict(load_run(run_folder).versions)
-    monkeypatch.setattr(records, "library_versions", lambda: versions | {"numpy": "99"})
-    done = reproduce(run_folder, context(run_folder), progress=silent)
-    assert f"library versions: numpy {versions['numpy']} recorded, 99 in use" in done.trouble
-    done = reproduce(run_folder, context(run_folder, "d" * 40), anyway=True, progress=silent)
-    assert done.equal
-    (line,) = reproductions(run_folder)
-    assert line["anyway"]
-    assert [check["equal"] for check in line["verified"]] == [False, False, True]
-    assert line["git_commit"] == "d" * 40
-
-
-def test_a_run_of_another_kind_or_with_unknown_settings_cannot_be_repeated(tmp_path):
-    with pytest.raises(ArtifactError, match="of kind 'dream'; what can be repeated is run, compare-covariance"):
-        reproduce(fake(tmp_path, "a", kind="dream"), context(tmp_path), progress=silent)
-    with pytest.raises(ArtifactError, match="does not understand: 'colour'"):
-        reproduce(fake(tmp_path, "b", config={"colour": "red"}), context(tmp_path), progress=silent)
+from eigenfolio.pipeline.records import compare_runs, find_run, list_runs, open_run
 
 
 def test_runs_are_listed_newest_first_with_a_version_for_every_new_thing_tried(tmp_path):
@@ -381,3 +154,9 @@ def test_a_name_that_means_no_run_or_several_is_one_clear_line(tmp_path, command
         status, out, err = command("show", name, "--out", tmp_path)
         assert (status, out, len(err.splitlines())) == (2, "", 1)
         assert words in err
+
+
+def test_the_folders_of_copies_are_no_runs(tmp_path):
+    for name in COPIES:
+        (tmp_path / name).mkdir()
+    assert list_runs(tmp_path) == records.Registry((), ())

@@ -72,7 +72,8 @@ def test_chosen_models_and_shocks_alone_and_the_same_command_gives_the_same_bits
 
 
 def test_unknown_names_are_refused_before_the_work(folder, monkeypatch, capsys):
-    status, _, errors = call(monkeypatch, capsys, "stress", folder / "nowhere.csv", "--models", "best")
+    (folder / "empty.csv").touch()  # reading it would be another error
+    status, _, errors = call(monkeypatch, capsys, "stress", folder / "empty.csv", "--models", "best")
     assert status == 2
     assert "--models must be of" in errors
     status, _, errors = call(

@@ -31,6 +31,10 @@ from eigenfolio.errors import ArtifactError
 __all__ = ["RunRecord", "check_writable", "library_versions", "load_run", "run_identifier", "write_run"]
 
 FORMAT = "eigenfolio-run-2"
+
+COPIES = ("tensorboard", "mlflow")
+"""Folders beside the runs that hold copies of their metrics, and are no runs."""
+
 _LIBRARIES = (
     "eigenfolio", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "skfolio", "numba", "safetensors", "torch",
     "lightning-fabric", "plotly",

@@ -10,8 +10,8 @@ import typer
 
 from eigenfolio.cli.app import data_app
 from eigenfolio.cli.options import JobsOption, JsonOption, KindOption, PanelArgument
-from eigenfolio.cli.surroundings import check_new_folder, progress_bars
-from eigenfolio.errors import ParameterError
+from eigenfolio.cli.surroundings import check_new_folder, n_processes, progress_bars
+from eigenfolio.data.places import check_panel_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @data_app.command("check")
 def data_check(panel: PanelArgument, kind: KindOption = None, as_json: JsonOption = False) -> None:
     """Look for everything that would spoil a result; exit status 2 if something must be mended first."""
+    check_panel_path(panel)
     from eigenfolio.pipeline.prepare import inspect
 
     report = inspect(panel, kind=kind)
@@ -50,11 +51,11 @@ def data_describe(
     as_json: JsonOption = False,
 ) -> None:
     """Summarise a panel: dates, assets, coverage, universe by year, and where every feature stands in its own past."""
+    check_panel_path(panel)
+    n_processes(jobs)
+    check_new_folder(out)
     from eigenfolio.pipeline.describe import describe_panel
 
-    if jobs != -1 and jobs < 1:
-        raise ParameterError(f"--jobs must be -1 (every core) or at least 1, got {jobs}")
-    check_new_folder(out)
     with progress_bars(quiet=as_json) as progress:
         told = describe_panel(panel, kind=kind, features=features, events=events, n_jobs=jobs, progress=progress)
     written = None if out is None else told.write(out)
@@ -127,6 +128,7 @@ def data_archive(
     as_json: JsonOption = False,
 ) -> None:
     """Keep an immutable, hashed snapshot of a cleaned panel."""
+    check_panel_path(panel)
     from eigenfolio.pipeline.prepare import archive
 
     manifest = archive(panel, out, version=version, note=note, kind=kind)

@@ -23,8 +23,16 @@ from eigenfolio.cli.options import (
     SeedOption,
     TensorBoardOption,
 )
-from eigenfolio.cli.surroundings import data_keys, live_training, progress_bars, run_context, tracking_keys
+from eigenfolio.cli.surroundings import (
+    data_keys,
+    live_training,
+    n_processes,
+    progress_bars,
+    run_context,
+    tracking_keys,
+)
 from eigenfolio.cli.tables import show_outcome
+from eigenfolio.data.places import check_folder
 from eigenfolio.errors import ArtifactError, ParameterError
 
 if TYPE_CHECKING:
@@ -50,8 +58,8 @@ def run(
     from eigenfolio import pipeline
     from eigenfolio.config import load_config
 
-    tracking = tracking_keys(tensorboard, mlflow)
-    settings = load_config(config, preset=preset, seed=seed, data=data_keys(data, kind), tracking=tracking)
+    keys, tracking = data_keys(data, kind), tracking_keys(tensorboard, mlflow)
+    settings = load_config(config, preset=preset, seed=seed, data=keys, tracking=tracking)
     if dry_run or sample is not None:
         _rehearse(settings, run_context(out, jobs), dry_run=dry_run, share=sample, as_json=as_json)
         return
@@ -131,22 +139,21 @@ def _sweep(
     if unread:
         raise ParameterError(f"train {model} does not read {', '.join(unread)}; leave it out")
     from eigenfolio import config as reader
-    from eigenfolio.pipeline.prepare import prepare
 
     settings: Any
     job: Any
     plan: Any
     if model == "hrp":
+        settings = reader.load_hrp_config(config, seed=seed, data=data)
         from eigenfolio.pipeline.hrp_options import plan_sweep as plan
         from eigenfolio.pipeline.hrp_sweep import train_hrp as job
-
-        settings = reader.load_hrp_config(config, seed=seed, data=data)
     else:
+        settings = reader.load_gat_config(config, seed=seed, data=data)
         from eigenfolio.pipeline.gat_options import plan_gat as plan
         from eigenfolio.pipeline.gat_sweep import train_gat_sweep as job
-
-        settings = reader.load_gat_config(config, seed=seed, data=data)
     if dry_run:
+        from eigenfolio.pipeline.prepare import prepare
+
         lines = plan(settings, prepare(settings.data)).lines(settings)
         print(json.dumps({"plan": lines}, indent=2) if as_json else "\n".join(lines))
         return
@@ -188,13 +195,16 @@ def pretrain(
     """Train the weights that ship, one bundle per vintage; stopped at any moment, the same command goes on."""
     from eigenfolio import pipeline
     from eigenfolio.config import load_pretrain_config
-    from eigenfolio.pipeline.pretrain import plan_pretraining
 
+    if data is not None:
+        check_folder(data)
     keys = None if data is None else {"path": str(data)}
     told = {"network": network, "windows": windows, "vintages": vintage or None, "data": keys}
     settings = load_pretrain_config(config, preset=preset, seed=seed, **told)
     if dry_run:
-        planned = plan_pretraining(settings, n_jobs=run_context(out, jobs).n_jobs)
+        from eigenfolio.pipeline.pretrain import plan_pretraining
+
+        planned = plan_pretraining(settings, n_jobs=n_processes(jobs))
         print(json.dumps(planned.to_dict(), indent=2, allow_nan=False) if as_json else "\n".join(planned.lines()))
         return
     live = live_training(settings, quiet=as_json)
@@ -242,7 +252,8 @@ def compare_covariance(
     from eigenfolio import pipeline
     from eigenfolio.config import load_compare_config
 
-    settings = load_compare_config(config, seed=seed, data=data_keys(data, kind))
+    keys = data_keys(data, kind)
+    settings = load_compare_config(config, seed=seed, data=keys)
     with progress_bars(quiet=as_json) as progress:
         outcome = pipeline.compare_covariance(settings, run_context(out, jobs), progress=progress)
     show_outcome(outcome, as_json=as_json)

@@ -19,7 +19,8 @@ from eigenfolio.cli.options import (
     RunArgument,
     SeedOption,
 )
-from eigenfolio.cli.surroundings import check_new_folder, data_keys, git_commit, progress_bars, run_context
+from eigenfolio.cli.surroundings import check_new_folder, data_keys, git_commit, n_processes, progress_bars
+from eigenfolio.data.places import check_panel_path
 from eigenfolio.errors import ParameterError
 
 
@@ -71,24 +72,23 @@ def evaluate(
             raise ParameterError("--self-test draws its own markets; it takes --preset, --seed, --jobs and --json only")
         _evaluate_self_test(preset or "quick", seed, jobs, as_json=as_json)
         return
+    if protocol != "seeds" and (seeds is not None or trained is not None):
+        raise ParameterError(f"--seeds and --run belong to --protocol seeds, not to {protocol}; leave them out")
+    if protocol != "randomized" and paths is not None:
+        raise ParameterError(f"--paths belongs to --protocol randomized, not to {protocol}; leave it out")
     from eigenfolio.config import load_compare_config
+
+    common: dict[str, Any] = {"reference": reference, "n_jobs": n_processes(jobs)}
+    keys = data_keys(panel, kind)
+    check_new_folder(out)
+    settings = load_compare_config(config, seed=seed, data=keys)
     from eigenfolio.pipeline.evaluate import evaluate as job
     from eigenfolio.pipeline.evaluation_text import evaluation_lines
     from eigenfolio.pipeline.protocols import PathReport, evaluate_paths
     from eigenfolio.pipeline.seed_protocol import SeedReport, evaluate_seeds
 
-    if protocol != "seeds" and (seeds is not None or trained is not None):
-        raise ParameterError(f"--seeds and --run belong to --protocol seeds, not to {protocol}; leave them out")
-    if protocol != "randomized" and paths is not None:
-        raise ParameterError(f"--paths belongs to --protocol randomized, not to {protocol}; leave it out")
-    settings = load_compare_config(config, seed=seed, data=data_keys(panel, kind))
-    check_new_folder(out)
     with progress_bars(quiet=as_json) as progress:
-        common: dict[str, Any] = {
-            "reference": reference,
-            "n_jobs": run_context(Path(), jobs).n_jobs,
-            "progress": progress,
-        }
+        common["progress"] = progress
         done: Any
         if protocol == "walk-forward":
             done = job(settings, **common)
@@ -107,7 +107,7 @@ def _evaluate_self_test(preset: str, seed: int | None, jobs: int, *, as_json: bo
     from eigenfolio.pipeline.evaluate_self_test import embedded_source, evaluate_self_test, self_test_options
 
     options = self_test_options(preset, seed=seed)
-    n_jobs = run_context(Path(), jobs).n_jobs
+    n_jobs = n_processes(jobs)
     with progress_bars(quiet=as_json) as progress:
         done = evaluate_self_test(options, source=embedded_source(), n_jobs=n_jobs, progress=progress)
     print(json.dumps(done.to_dict(), indent=2, allow_nan=False) if as_json else "\n".join(done.lines()))
@@ -139,11 +139,13 @@ def stress(
 ) -> None:
     """Put models through crises, regimes and shocks: how much worse than in normal times, with intervals."""
     from eigenfolio.config import load_compare_config
+
+    keys, n_jobs = data_keys(panel, kind), n_processes(jobs)
+    check_new_folder(out)
+    settings = load_compare_config(config, seed=seed, data=keys)
     from eigenfolio.evaluation.stress import SHOCKS
     from eigenfolio.pipeline.stress import stress as job
 
-    settings = load_compare_config(config, seed=seed, data=data_keys(panel, kind))
-    check_new_folder(out)
     with progress_bars(quiet=as_json) as progress:
         done = job(
             settings,
@@ -151,7 +153,7 @@ def stress(
             shocks=shocks or SHOCKS,
             impact=impact,
             capital=capital,
-            n_jobs=run_context(Path(), jobs).n_jobs,
+            n_jobs=n_jobs,
             progress=progress,
         )
     if out is not None:
@@ -177,12 +179,13 @@ def audit(
     as_json: JsonOption = False,
 ) -> None:
     """Look for look-ahead in a run, in bundles, or in any estimator or function of yours; exit status 1 if found."""
-    from eigenfolio.pipeline import DataOptions
-    from eigenfolio.pipeline.audit import AuditOptions, audit_panel, audit_target
-    from eigenfolio.pipeline.prepare import kind_of
-
     if (target is None) != self_test:
         raise ParameterError("audit takes a target or --self-test: one of the two")
+    if data is not None:
+        check_panel_path(data)
+    from eigenfolio.pipeline.audit import AuditOptions, audit_panel, audit_target
+    from eigenfolio.pipeline.prepare import DataOptions, kind_of
+
     panel = DataOptions(path=data or "sp500", kind=kind_of(kind))
     options = AuditOptions(data=panel, rows=rows, dates=dates, lag=lag, horizon=horizon, seed=seed)
     sys.path.insert(0, str(Path.cwd()))  # module:Estimator is looked for where the command is given
@@ -222,22 +225,25 @@ def monitor(
     as_json: JsonOption = False,
 ) -> None:
     """Let the bundles of a finished run decide on newer rows, and say whether anything has changed."""
-    from eigenfolio.pipeline import DataOptions
-    from eigenfolio.pipeline.monitor import monitor as job
-    from eigenfolio.pipeline.prepare import kind_of
+    check_panel_path(data)
+    n_jobs = n_processes(jobs)
+    check_new_folder(out)
     from eigenfolio.pipeline.records import find_run
 
-    check_new_folder(out)
+    run = find_run(name, runs)
+    from eigenfolio.pipeline.monitor import monitor as job
+    from eigenfolio.pipeline.prepare import DataOptions, kind_of
+
     with progress_bars(quiet=as_json) as progress:
         done = job(
-            find_run(name, runs),
+            run,
             DataOptions(path=data, kind=kind_of(kind)),
             model=model,
             since=since,
             reference_rows=reference_rows,
             false_alarm=false_alarm,
             horizon=horizon,
-            n_jobs=run_context(Path(), jobs).n_jobs,
+            n_jobs=n_jobs,
             progress=progress,
         )
     if out is not None:
@@ -258,12 +264,13 @@ def interpret(
     as_json: JsonOption = False,
 ) -> None:
     """Say what weights decided along a panel, what their answer hangs on, and what changed last."""
-    from eigenfolio.learned import NeuralShrinkage
-    from eigenfolio.pipeline import DataOptions
-    from eigenfolio.pipeline.interpretation import interpret as job
-    from eigenfolio.pipeline.prepare import kind_of, prepare
-
+    if data is not None:
+        check_panel_path(data)
     check_new_folder(out)
+    from eigenfolio.learned import NeuralShrinkage
+    from eigenfolio.pipeline.interpretation import interpret as job
+    from eigenfolio.pipeline.prepare import DataOptions, kind_of, prepare
+
     prepared = prepare(DataOptions(path=data or "sp500", kind=kind_of(kind)))
     model = NeuralShrinkage(weights, lookback=lookback)
     with progress_bars(quiet=as_json) as progress:
@@ -285,9 +292,11 @@ def report(
 ) -> None:
     """Write the tables and vector figures of a paper from a recorded run."""
     from eigenfolio.pipeline.records import find_run
+
+    run = find_run(name, runs)
     from eigenfolio.pipeline.research_report import research_report
 
-    done = research_report(find_run(name, runs), out, form=form)
+    done = research_report(run, out, form=form)
     if as_json:
         print(json.dumps(done.to_dict(), indent=2, allow_nan=False))
     else:

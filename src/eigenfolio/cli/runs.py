@@ -17,7 +17,8 @@ from eigenfolio.errors import ArtifactError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from eigenfolio.pipeline.records import Registry, Reproduction, RunComparison, RunEntry
+    from eigenfolio.pipeline.records import Registry, RunComparison, RunEntry
+    from eigenfolio.pipeline.reproduce import Reproduction
 
 
 @runs_app.command("list")
@@ -73,9 +74,11 @@ def runs_reproduce(
     as_json: JsonOption = False,
 ) -> None:
     """Repeat a run from its record and compare bits; exit status 2 unless all are equal. Checks out nothing."""
-    from eigenfolio.pipeline.records import find_run, reproduce
+    from eigenfolio.pipeline.records import find_run
 
     folder = find_run(name, out)
+    from eigenfolio.pipeline.reproduce import reproduce
+
     with progress_bars(quiet=as_json) as progress:
         done = reproduce(folder, run_context(out, jobs), anyway=anyway, progress=progress)
     if as_json:
@@ -107,8 +110,7 @@ def _show_run(entry: RunEntry, bundles: list[dict[str, str]], repeated: list[dic
     import pandas as pd
     from rich.console import Console
 
-    from eigenfolio.pipeline.run import flatten
-    from eigenfolio.training.budgets import duration
+    from eigenfolio.pipeline.outcome import flatten
 
     console, record = Console(), entry.record
     facts = {
@@ -132,6 +134,8 @@ def _show_run(entry: RunEntry, bundles: list[dict[str, str]], repeated: list[dic
     told = [(t["model"], t["through"], t["status"], t.get("error", t.get("best_epochs"))) for t in trained]
     console.print(plain_table(title, ("model", "through", "status", "best epochs, or error"), told) if told else title)
     if record.budgets:
+        from eigenfolio.training.budgets import duration
+
         times = [
             (row["fold"], duration(row["seconds"]), duration(row["budget"]), row["status"]) for row in record.budgets
         ]

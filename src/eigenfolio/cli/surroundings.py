@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eigenfolio.data.places import check_panel_path
 from eigenfolio.errors import ArtifactError, ParameterError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = [
     "data_keys",
     "git_commit",
     "live_training",
+    "n_processes",
     "progress_bars",
     "run_context",
     "tracking_keys",
@@ -30,7 +32,15 @@ __all__ = [
 
 
 def data_keys(path: str | None, kind: str | None) -> dict[str, str] | None:
-    """Keys of `data` that were given as options; None where none was."""
+    """Keys of `data` that were given as options; None where none was.
+
+    Raises
+    ------
+    DataError
+        If there is nothing at the path: told before anything heavy is imported.
+    """
+    if path is not None:
+        check_panel_path(path)
     given = {"path": path, "kind": kind}
     return {name: value for name, value in given.items() if value is not None} or None
 
@@ -43,18 +53,28 @@ def tracking_keys(tensorboard: bool, mlflow: bool) -> dict[str, bool] | None:
 
 def run_context(out: Path, jobs: int, *, on_epoch: LiveTraining | None = None) -> RunContext:
     """What a job may know of the world outside: when, where, by which command, of which commit."""
-    from eigenfolio.pipeline import RunContext
+    from eigenfolio.pipeline.outcome import RunContext
 
-    if jobs != -1 and jobs < 1:
-        raise ParameterError(f"--jobs must be -1 (every core) or at least 1, got {jobs}")
     return RunContext(
         folder=out,
         started=datetime.now(),
         command=shlex.join(["eigenfolio", *sys.argv[1:]]),
         git_commit=git_commit(),
-        n_jobs=os.cpu_count() or 1 if jobs == -1 else jobs,
+        n_jobs=n_processes(jobs),
         on_epoch=on_epoch,
     )
+
+
+def n_processes(jobs: int) -> int:
+    """Processes that `--jobs` asks for.
+
+    Raises
+    ------
+    ParameterError
+    """
+    if jobs != -1 and jobs < 1:
+        raise ParameterError(f"--jobs must be -1 (every core) or at least 1, got {jobs}")
+    return os.cpu_count() or 1 if jobs == -1 else jobs
 
 
 def live_training(settings: RunOptions | TrainOptions | PretrainOptions, *, quiet: bool) -> LiveTraining | None:

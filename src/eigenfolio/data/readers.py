@@ -37,6 +37,7 @@ import numpy as np
 import pandas as pd
 
 from eigenfolio.data.findings import Finding, counted, iso_dates, some
+from eigenfolio.data.places import EMBEDDED, absent
 from eigenfolio.errors import DataError, ParameterError
 from eigenfolio.panel import Panel
 
@@ -257,7 +258,7 @@ def read_tables(
         tables = _from_frame(source, "table", kind)
     elif isinstance(source, Mapping):
         tables = _from_frames(dict(source), "frames", kind)
-    elif str(source) == "sp500":
+    elif str(source) == EMBEDDED:
         from skfolio.datasets import load_sp500_dataset
 
         tables = Tables(load_sp500_dataset(), "prices", "skfolio's bundled S&P 500 data set")
@@ -345,8 +346,7 @@ def load_file(path: Path) -> pd.DataFrame:
         with path.open("rb") as file:
             head = file.read(4096)
     except FileNotFoundError:
-        where = "" if path.parent.is_dir() else f", nor a folder {path.parent}"
-        raise DataError(f"{path}: there is no such file or folder{where}; check the path") from None
+        raise absent(path) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the permissions") from error
     if not head.strip():

@@ -31,9 +31,11 @@ from eigenfolio.evaluation import walk_forward
 from eigenfolio.evaluation.audit_report import AuditReport, Finding
 from eigenfolio.learned import NeuralShrinkage
 from eigenfolio.pipeline.audit import bundle_findings
+from eigenfolio.pipeline.compare_options import CompareOptions
 from eigenfolio.pipeline.judge import Plan, plan_evaluation
-from eigenfolio.pipeline.models import LEARNED, classical_models, shipped_models
-from eigenfolio.pipeline.options import CompareOptions, RunOptions
+from eigenfolio.pipeline.models import classical_models, shipped_models
+from eigenfolio.pipeline.names import LEARNED
+from eigenfolio.pipeline.options import RunOptions
 from eigenfolio.pipeline.prepare import SURVIVORS, Prepared, prepare
 from eigenfolio.training import plan_training
 

@@ -5,19 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from eigenfolio.artifacts import check_writable, write_run
+from eigenfolio.pipeline.compare_options import CompareOptions
 from eigenfolio.pipeline.judge import Progress, judge, plan_evaluation
-from eigenfolio.pipeline.models import CHAMPION, classical_models, shipped_models
-from eigenfolio.pipeline.options import CompareOptions
+from eigenfolio.pipeline.judged import common_content, crowding, failure_sentences, record_of, write_tracks
+from eigenfolio.pipeline.models import classical_models, shipped_models
+from eigenfolio.pipeline.names import CHAMPION
+from eigenfolio.pipeline.outcome import Outcome, RunContext
 from eigenfolio.pipeline.prepare import prepare
-from eigenfolio.pipeline.run import (
-    Outcome,
-    RunContext,
-    common_content,
-    crowding,
-    failure_sentences,
-    record_of,
-    write_tracks,
-)
 from eigenfolio.report import ReportContent, write_report
 
 __all__ = ["compare_covariance"]

@@ -19,7 +19,8 @@ from eigenfolio.data import seal
 from eigenfolio.evaluation import walk_forward
 from eigenfolio.learned import NeuralShrinkage
 from eigenfolio.pipeline.judge import Plan, plan_evaluation
-from eigenfolio.pipeline.models import LEARNED, classical_models, shipped_models
+from eigenfolio.pipeline.models import classical_models, shipped_models
+from eigenfolio.pipeline.names import LEARNED
 from eigenfolio.pipeline.options import RunOptions, TrainOptions
 from eigenfolio.pipeline.prepare import Prepared, prepare
 from eigenfolio.pipeline.training_tables import MODEL

@@ -23,11 +23,13 @@ from eigenfolio.evaluation.cost_tables import break_even_table, cost_table
 from eigenfolio.evaluation.covariance_report import covariance_report
 from eigenfolio.evaluation.multiple_testing import require_arch
 from eigenfolio.evaluation.track_tests import pair_tests, selection_table, set_tests
+from eigenfolio.pipeline.compare_options import CompareOptions
 from eigenfolio.pipeline.judge import Judgement, Progress, judge, plan_evaluation
-from eigenfolio.pipeline.models import CHAMPION, SHIPPED, classical_models, shipped_models
-from eigenfolio.pipeline.options import CompareOptions
+from eigenfolio.pipeline.judged import failure_sentences
+from eigenfolio.pipeline.models import classical_models, shipped_models
+from eigenfolio.pipeline.names import CHAMPION, SHIPPED
+from eigenfolio.pipeline.outcome import records
 from eigenfolio.pipeline.prepare import prepare
-from eigenfolio.pipeline.run import failure_sentences, records
 
 __all__ = ["Evaluation", "evaluate"]
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from eigenfolio.pipeline.cost_text import cost_lines
 from eigenfolio.pipeline.evaluate import Evaluation
-from eigenfolio.pipeline.models import CHAMPION
+from eigenfolio.pipeline.names import CHAMPION
 
 __all__ = ["evaluation_lines"]
 

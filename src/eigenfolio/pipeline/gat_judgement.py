@@ -17,7 +17,7 @@ from eigenfolio.measures import periods_per_year
 from eigenfolio.models import EqualWeight, LimitedTurnover, MinimumVariance, champion_covariance
 from eigenfolio.pipeline.gat_options import GatOptions
 from eigenfolio.pipeline.gat_ranking import Ranking, rank_methods
-from eigenfolio.pipeline.run import records
+from eigenfolio.pipeline.outcome import records
 
 __all__ = [
     "ENSEMBLE",

@@ -46,7 +46,7 @@ from eigenfolio.pipeline.gat_options import GatFold, GatOptions, GatPlan, plan_g
 from eigenfolio.pipeline.gat_page import gat_page
 from eigenfolio.pipeline.gat_ranking import Ranking
 from eigenfolio.pipeline.judge import Progress
-from eigenfolio.pipeline.run import RunContext, records
+from eigenfolio.pipeline.outcome import RunContext, records
 from eigenfolio.pipeline.sweep_job import open_sweep, write_tracks
 from eigenfolio.report import write_report
 from eigenfolio.training.budgets import check_budget

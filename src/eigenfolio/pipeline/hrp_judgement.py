@@ -25,8 +25,8 @@ from eigenfolio.measures import periods_per_year
 from eigenfolio.models import EqualWeight, InverseVolatility, MinimumVariance, champion_covariance
 from eigenfolio.pipeline.hrp_options import HrpOptions, SweepPlan
 from eigenfolio.pipeline.hrp_selection import Selection, part_of, select_configuration
+from eigenfolio.pipeline.outcome import records
 from eigenfolio.pipeline.recorded_weights import RecordedWeights
-from eigenfolio.pipeline.run import records
 
 __all__ = ["Decided", "Judged", "judge_sweep", "rivals"]
 

@@ -40,7 +40,7 @@ from eigenfolio.pipeline.hrp_judgement import NAMED, Decided, Judged, judge_swee
 from eigenfolio.pipeline.hrp_options import HrpOptions, SweepPlan, plan_sweep
 from eigenfolio.pipeline.hrp_selection import Selection
 from eigenfolio.pipeline.judge import Progress
-from eigenfolio.pipeline.run import RunContext, records
+from eigenfolio.pipeline.outcome import RunContext, records
 from eigenfolio.pipeline.sweep_job import SweepJob, open_sweep, write_tracks
 from eigenfolio.report import ReportContent, write_report
 from eigenfolio.training.budgets import check_budget

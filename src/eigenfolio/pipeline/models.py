@@ -22,19 +22,9 @@ from eigenfolio.models import (
     SampleCovariance,
     champion_covariance,
 )
+from eigenfolio.pipeline.names import CHAMPION, CLOSED_FORM_START, SHIPPED
 
-__all__ = ["CHAMPION", "CLOSED_FORM_START", "LEARNED", "SHIPPED", "classical_models", "shipped_models"]
-
-CHAMPION = "QIS devolatilised + EWMA(63)"
-"""The fixed, unlearned estimator to beat."""
-
-CLOSED_FORM_START = "Ledoit-Wolf identity"
-"""The closed form that the dense network starts at."""
-
-LEARNED = "Neural shrinkage (dense)"
-
-SHIPPED = "Neural shrinkage (spectral)"
-"""The estimator with the weights that ship: at each decision the newest vintage that has seen nothing after it."""
+__all__ = ["classical_models", "shipped_models"]
 
 
 def shipped_models(*, lookback: int) -> dict[str, BaseCovariance | BaseOptimization]:

@@ -1,4 +1,4 @@
-"""What the jobs can be told: the option models of the rooms, put together."""
+"""What the jobs that train can be told: the option models of the rooms, put together."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from eigenfolio.data import CoverageRule
-from eigenfolio.pipeline.judge import JudgeOptions
+from eigenfolio.pipeline.compare_options import CompareOptions
 from eigenfolio.pipeline.prepare import DataOptions
 from eigenfolio.training import ShrinkageTraining
 from eigenfolio.training.budgets import Budgets
 from eigenfolio.training.tracking import TrackingOptions
 
-__all__ = ["CompareOptions", "Preset", "RunOptions", "TrainOptions"]
+__all__ = ["Preset", "RunOptions", "TrainOptions"]
 
 Preset = Literal["quick", "full"]
 
@@ -30,25 +29,6 @@ def _within_ranges(training: ShrinkageTraining) -> ShrinkageTraining:
 
 
 Training = Annotated[ShrinkageTraining, AfterValidator(_within_ranges)]
-
-
-class CompareOptions(BaseModel):
-    """Everything that `compare-covariance` can be told.
-
-    Parameters
-    ----------
-    seed : int
-        The intervals come from it.
-    data, universe, evaluation : mapping
-        Options of the rooms.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    seed: int = Field(default=42, ge=0)
-    data: DataOptions = DataOptions()
-    universe: CoverageRule = CoverageRule()
-    evaluation: JudgeOptions = JudgeOptions()
 
 
 class RunOptions(CompareOptions):

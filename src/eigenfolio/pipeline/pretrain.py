@@ -36,9 +36,9 @@ from eigenfolio.errors import DataError, EigenfolioError
 from eigenfolio.parallel import run_tasks
 from eigenfolio.pipeline.judge import Progress
 from eigenfolio.pipeline.model_card import model_card
+from eigenfolio.pipeline.outcome import RunContext, flatten
 from eigenfolio.pipeline.pretrain_data import Vintage, newest_vintage, panels_digest, read_vintages
 from eigenfolio.pipeline.pretrain_options import TRAININGS, PretrainOptions, Training
-from eigenfolio.pipeline.run import RunContext, flatten
 from eigenfolio.pipeline.work import work_folder
 from eigenfolio.report import ReportContent, write_report
 from eigenfolio.training import History, convergence_report

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from eigenfolio.artifacts import short_date
+from eigenfolio.data.places import check_folder
 from eigenfolio.data.readers import Tables, read_tables
 from eigenfolio.errors import DataError, ParameterError
 from eigenfolio.panel import Panel
@@ -96,8 +97,7 @@ def _read(data: PretrainData, name: str) -> Tables:
             "pretraining on markets needs a folder of panels; give --data, or only --vintage synthetic"
         )
     folder, stem = Path(data.path), data.panels[name]
-    if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}; --data names the folder of the panels")
+    check_folder(folder)
     found = next((path for suffix in _SUFFIXES if (path := folder / f"{stem}{suffix}").is_file()), None)
     if found is None:
         raise DataError(

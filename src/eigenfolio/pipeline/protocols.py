@@ -24,11 +24,12 @@ from eigenfolio.evaluation.comparators import comparators
 from eigenfolio.evaluation.path_summary import Paths
 from eigenfolio.evaluation.protocols import combinatorial_paths, randomized_paths
 from eigenfolio.measures import periods_per_year
+from eigenfolio.pipeline.compare_options import CompareOptions
 from eigenfolio.pipeline.judge import JudgeOptions, Progress
-from eigenfolio.pipeline.models import CHAMPION, SHIPPED, shipped_models
-from eigenfolio.pipeline.options import CompareOptions
+from eigenfolio.pipeline.models import shipped_models
+from eigenfolio.pipeline.names import CHAMPION, SHIPPED
+from eigenfolio.pipeline.outcome import records
 from eigenfolio.pipeline.prepare import prepare
-from eigenfolio.pipeline.run import records
 
 __all__ = ["PathProtocol", "PathReport", "evaluate_paths", "few_paths"]
 

@@ -46,10 +46,11 @@ from eigenfolio.features import SPECTRUM_FEATURES
 from eigenfolio.learned import NeuralShrinkage
 from eigenfolio.pipeline.dry_run import MODEL, DryRun, dry_run, models_of, n_open_rows, plan_of
 from eigenfolio.pipeline.judge import Judgement, Progress, judge
-from eigenfolio.pipeline.models import CHAMPION, CLOSED_FORM_START, LEARNED
+from eigenfolio.pipeline.judged import common_content, record_of, write_tracks
+from eigenfolio.pipeline.names import CHAMPION, CLOSED_FORM_START, LEARNED
 from eigenfolio.pipeline.options import RANGES, RunOptions, TrainOptions
+from eigenfolio.pipeline.outcome import RunContext, flatten
 from eigenfolio.pipeline.prepare import Prepared, prepare
-from eigenfolio.pipeline.run import RunContext, common_content, flatten, record_of, write_tracks
 from eigenfolio.pipeline.training_tables import save_bundles, training_content, trial_of
 from eigenfolio.report import ReportContent, write_report
 from eigenfolio.training import TrainedFold, TrainingFold, plan_training, train_series

@@ -20,8 +20,9 @@ from eigenfolio.artifacts import RunRecord, load_run
 from eigenfolio.errors import ArtifactError
 from eigenfolio.evaluation import OWN_BOOK, verdict
 from eigenfolio.pipeline.gat_convergence import gat_convergence, mean_gat_losses, recorded_gat_logs
-from eigenfolio.pipeline.models import CHAMPION, LEARNED
-from eigenfolio.pipeline.run import flatten, tone
+from eigenfolio.pipeline.judged import tone
+from eigenfolio.pipeline.names import CHAMPION, LEARNED
+from eigenfolio.pipeline.outcome import flatten
 from eigenfolio.report.content import ReportContent
 from eigenfolio.report.paper_figures import figure_names
 from eigenfolio.report.research_package import paper_tables, write_package

@@ -32,13 +32,12 @@ from eigenfolio.learned.graph_attention import FAMILY as GAT
 from eigenfolio.learned.shipped import shipped_series
 from eigenfolio.learned.single_members import member_series, n_members
 from eigenfolio.measures import periods_per_year
-from eigenfolio.pipeline.gat_options import GatOptions
+from eigenfolio.pipeline.compare_options import CompareOptions
 from eigenfolio.pipeline.judge import Progress, plan_evaluation
-from eigenfolio.pipeline.models import CHAMPION
-from eigenfolio.pipeline.options import CompareOptions
+from eigenfolio.pipeline.names import CHAMPION
+from eigenfolio.pipeline.outcome import records
 from eigenfolio.pipeline.prepare import prepare
 from eigenfolio.pipeline.protocols import PathReport, few_paths
-from eigenfolio.pipeline.run import records
 
 __all__ = ["SeedReport", "evaluate_seeds", "graph_covariance", "recorded_series", "seeded_models"]
 
@@ -266,7 +265,11 @@ def recorded_series(run: Path) -> dict[str, BundleSeries]:
 def graph_covariance(run: Path) -> BaseCovariance | None:
     """Covariance that the graphs of a run were made of; None where it trained no graph-attention portfolios."""
     record = load_run(run)
-    return GatOptions.model_validate(record.config).covariance_estimator() if record.kind == "train-gat" else None
+    if record.kind != "train-gat":
+        return None
+    from eigenfolio.pipeline.gat_options import GatOptions  # it brings torch, which nothing else here needs
+
+    return GatOptions.model_validate(record.config).covariance_estimator()
 
 
 def _differences(name: str, series: BundleSeries) -> list[str]:

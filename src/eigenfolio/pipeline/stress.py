@@ -24,12 +24,13 @@ from eigenfolio.evaluation.walk_forward import WalkForward
 from eigenfolio.features.regimes import market_regimes
 from eigenfolio.measures import periods_per_year
 from eigenfolio.panel import Panel
+from eigenfolio.pipeline.compare_options import CompareOptions
 from eigenfolio.pipeline.cost_text import break_even_lines, cost_lines
 from eigenfolio.pipeline.judge import Progress, plan_evaluation
-from eigenfolio.pipeline.models import CHAMPION, SHIPPED, classical_models, shipped_models
-from eigenfolio.pipeline.options import CompareOptions
+from eigenfolio.pipeline.models import classical_models, shipped_models
+from eigenfolio.pipeline.names import CHAMPION, SHIPPED
+from eigenfolio.pipeline.outcome import records
 from eigenfolio.pipeline.prepare import prepare
-from eigenfolio.pipeline.run import records
 
 __all__ = ["StressReport", "stress", "value_traded"]
 

@@ -16,8 +16,8 @@ import pandas as pd
 from eigenfolio.artifacts import RunRecord, check_writable, library_versions, run_identifier, write_run
 from eigenfolio.evaluation import Track
 from eigenfolio.pipeline.judge import Progress
+from eigenfolio.pipeline.outcome import RunContext, flatten
 from eigenfolio.pipeline.prepare import DataOptions, Prepared, prepare
-from eigenfolio.pipeline.run import RunContext, flatten
 from eigenfolio.pipeline.work import work_folder
 from eigenfolio.training.budgets import BudgetRow
 

@@ -16,9 +16,10 @@ from eigenfolio.artifacts import RunRecord, check_writable, library_versions, ru
 from eigenfolio.data import seal
 from eigenfolio.errors import DataError
 from eigenfolio.pipeline.judge import Progress
+from eigenfolio.pipeline.judged import tags_of
 from eigenfolio.pipeline.options import TrainOptions
+from eigenfolio.pipeline.outcome import RunContext, flatten
 from eigenfolio.pipeline.prepare import prepare
-from eigenfolio.pipeline.run import RunContext, flatten, tags_of
 from eigenfolio.pipeline.training_tables import budget_rows, budget_warnings, save_bundles, training_content, trial_of
 from eigenfolio.pipeline.work import work_folder
 from eigenfolio.report import ReportContent, write_report

@@ -29,7 +29,6 @@ from eigenfolio.training.follow import EpochEvent
 from eigenfolio.training.loop import EpochRecord
 
 __all__ = [
-    "COPIES",
     "Copies",
     "MLflowCopy",
     "TensorBoardCopy",
@@ -38,10 +37,6 @@ __all__ = [
     "copies",
     "scalars",
 ]
-
-
-COPIES = ("tensorboard", "mlflow")
-"""Folders beside the runs that hold copies."""
 
 _BATCH = 100  # entries that MLflow takes at once
 
