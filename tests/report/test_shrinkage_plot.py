@@ -63,6 +63,9 @@ def test_spectrum_and_ratio_are_those_of_the_model():
     model = NeuralShrinkage(None).fit(returns())
     figure = plot_shrinkage(model)
     before, after = model.block_shrinkage_.T
+    level = after.mean() / before.mean()
+    assert f"a common level of {level:.2f} is left to the volatilities" in text_of(figure)
+    after = after / level
     np.testing.assert_allclose(trace(figure, "before").y, before, rtol=1e-6)
     np.testing.assert_allclose(trace(figure, "after").y, after, rtol=1e-6)
     np.testing.assert_allclose(trace(figure, "after /").y, after / before, rtol=1e-6)
@@ -86,10 +89,10 @@ def test_the_null_space_covers_its_ranks_and_a_zero_is_a_triangle_below_all_othe
 
 
 def test_a_null_space_that_was_not_zero_is_in_the_ratio_too():
-    table = np.array([[4.0, 3.0], [0.2, 0.5]])
+    table = np.array([[4.0, 3.0], [0.2, 0.5]])  # mean 0.96 and, with the null space of four, 1.00
     figure = plot_shrinkage(spectral(block_shrinkage_=table))
     assert trace(figure, "after /").x.tolist() == [1.0, 2.0, 5.0]
-    assert trace(figure, "after /").y.tolist() == pytest.approx([0.75, 2.5, 2.5])
+    assert trace(figure, "after /").y.tolist() == pytest.approx([0.72, 2.4, 2.4])
     assert not any("▽" in note.text for note in figure.layout.annotations)
 
 
@@ -158,7 +161,7 @@ def test_returns_of_other_assets_are_refused():
 def test_the_words_say_intensity_date_and_inputs_out_of_range():
     words = text_of(plot_shrinkage(spectral()))
     assert "intensity 0.250 ± 0.030 over the members" in words
-    assert "spectrum shown: 60 % of the correlation, recent rows 40 % · mean eigenvalue 1.00 → 1.00" in words
+    assert "spectrum shown: 60 % of the correlation, recent rows 40 % · a common level of 1.00" in words
     assert "weights trained through 2012-12-31 · 12 % of inputs out of range" in words
     assert "no evidence" not in words
 

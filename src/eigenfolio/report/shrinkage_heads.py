@@ -1,6 +1,6 @@
 """What weights say of their own answer, as panels under the spectrum of `eigenfolio.report.plot_shrinkage`.
 
-    interval    the intensity with the calibrated 90 % interval of the one that the truth would call for
+    interval    the intensity with the calibrated 90 % interval of what the truth called for in simulated markets
     regimes     probabilities of the market's regimes at the end of the next horizon
     confidence  of the targets' weights, 1 - the width of their 90 % intervals
     range       inputs beyond what training has seen, the farthest first, in scales beyond the end of the range
@@ -38,7 +38,10 @@ def head_panels(model: Any) -> dict[str, tuple[str, int]]:
     """
     panels: dict[str, tuple[str, int]] = {}
     if _interval(model) is not None:
-        panels["interval"] = "Intensity, and the 90 % interval of the one the truth would call for", _BAR_HEIGHT + 14
+        panels["interval"] = (
+            "Intensity, and the 90 % interval of what simulated markets that look alike call for",
+            _BAR_HEIGHT + 14,
+        )
     for name, attribute, title in (
         ("regimes", "regime_probabilities_", "Regime at the end of the next horizon, probability"),
         ("confidence", "target_confidence_", "Confidence in the weights of the targets"),

@@ -1,9 +1,10 @@
 """What a fitted shrinkage estimator did: its spectrum before and after, or its intensity and target weights.
 
-For a window of N assets with eigenvalues lambda_k of the correlation, largest first, and what became of them, d_k:
+For a window of N assets with eigenvalues lambda_k of the correlation, largest first, and what became of them, d_k,
+divided by c = mean d / mean lambda, a common level that is a matter of the volatilities and is told in words:
 
-    spectrum    lambda_k and d_k over the rank k, both axes logarithmic
-    ratio       d_k / lambda_k, beside that of a linear shrinkage, (1 - delta) + delta / lambda_k
+    spectrum    lambda_k and d_k / c over the rank k, both axes logarithmic
+    ratio       d_k / (c lambda_k), beside that of a linear shrinkage, (1 - delta) + delta / lambda_k
 
 delta is the intensity. Directions that the rows do not reach, the null space, share one eigenvalue; it is drawn over
 all the ranks it stands for. A zero, which a logarithmic axis does not have, is a triangle at the lower edge. The
@@ -13,7 +14,7 @@ estimator is known by its fitted attributes alone.
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
@@ -146,12 +147,16 @@ def plot_shrinkage(model: Any, *, X: ArrayLike | None = None, path: str | os.Pat
 
 @dataclass(frozen=True)
 class _SpectrumSeen:
-    """Eigenvalues of a window: `before` and `after` by kept rank, and those of the null space with its size."""
+    """Eigenvalues of a window: `before` and `after` by kept rank, and those of the null space with its size.
+
+    Those after are divided by `level`, so that both have the same mean.
+    """
 
     before: np.ndarray
     after: np.ndarray
     n_assets: int
     null: tuple[float, float] | None
+    level: float = 1.0
 
     @property
     def ranks(self) -> np.ndarray:
@@ -198,8 +203,17 @@ def _spectrum_of(model: Any) -> _SpectrumSeen | None:
     n_assets = int(np.isfinite(np.asarray(getattr(model, "volatility_", ()), dtype=float)).sum())
     # With as many eigenvalues as assets the last may still be a null space of one direction; if so it is zero.
     if len(table) < n_assets or (len(table) > 1 and before[-1] <= _ZERO_EIGENVALUE):
-        return _SpectrumSeen(before[:-1], after[:-1], max(n_assets, len(table)), (float(before[-1]), float(after[-1])))
-    return _SpectrumSeen(before, after, len(table), None)
+        null = (float(before[-1]), float(after[-1]))
+        return _levelled(_SpectrumSeen(before[:-1], after[:-1], max(n_assets, len(table)), null))
+    return _levelled(_SpectrumSeen(before, after, len(table), None))
+
+
+def _levelled(seen: _SpectrumSeen) -> _SpectrumSeen:
+    """The same with one mean before and after."""
+    old, new = seen.means
+    level = new / old
+    null = None if seen.null is None else (seen.null[0], seen.null[1] / level)
+    return replace(seen, after=seen.after / level, null=null, level=level)
 
 
 def _bars_of(model: Any) -> dict[str, dict[str, tuple[float, str]]]:
@@ -252,8 +266,7 @@ def _lines(model: Any, spectrum: _SpectrumSeen | None) -> list[tuple[str, str]]:
         if "recent_share" in diagnostics:
             recent = 100 * float(diagnostics["recent_share"])
             below.append(f"spectrum shown: {100 - recent:.0f} % of the correlation, recent rows {recent:.0f} %")
-        old, new = spectrum.means
-        below.append(f"mean eigenvalue {old:.2f} \u2192 {new:.2f}, a level that goes to the volatilities")
+        below.append(f"a common level of {spectrum.level:.2f} is left to the volatilities")
         lines.append((" \u00b7 ".join(below), FAINT_INK))
     seen = getattr(model, "trained_through_", None)
     if getattr(model, "weights", "") is None:
