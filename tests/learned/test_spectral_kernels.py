@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 
-from eigenfolio.learned.spectral_kernels import extremes, history, mean_and_spread, median, project, scaled
+from eigenfolio.learned.spectral_kernels import beyond, history, mean_and_spread, median, project, scaled
 
 
 def test_eigenvectors_speak_of_eigenvalues_and_of_assets_as_in_one_line_of_numpy():
@@ -19,11 +19,16 @@ def test_eigenvectors_speak_of_eigenvalues_and_of_assets_as_in_one_line_of_numpy
     assert_allclose(weighted, core[:, None] * v, rtol=1e-6)
 
 
-def test_extremes_and_median_are_those_of_numpy():
+def test_what_lies_beyond_its_range_is_measured_from_the_nearer_end():
+    table = np.array([[0.0, 5.0, -1.0], [1.0, 9.0, 0.0], [2.0, 1.0, -7.0], [2.5, 1.0, 6.0]])
+    center, scale = np.array([1.0, 1.0, 0.0]), np.array([1.0, 2.0, 1.0])
+    far, share = beyond(table, center, scale, center - 2.0 * scale, center + 2.0 * scale, 2.0)
+    assert_array_equal(far, [0.0, 2.0, -5.0])  # 9 is four scales above 1; of -7 and 6, -7 is farther out
+    assert share == 0.25 + 0.5
+
+
+def test_the_median_is_that_of_numpy():
     table = np.random.default_rng(0).standard_normal((9, 3))
-    low, high = extremes(table)
-    assert_array_equal(low, table.min(axis=0))
-    assert_array_equal(high, table.max(axis=0))
     assert [median(table[:n, 0]) for n in (8, 9)] == [np.median(table[:n, 0]) for n in (8, 9)]
 
 

@@ -166,3 +166,33 @@ def test_prices_are_refused_and_positive_returns_are_not():
         SampleCovariance().fit(prices)
     for fine in (np.abs(returns), rng.uniform(0.0, 3.0, (60, 3)), np.ones((60, 3)) + np.eye(60, 3)):
         SampleCovariance().fit(fine)
+
+
+@pytest.mark.parametrize("changed", [None, "missing", "whole numbers", "single precision", "a list"])
+def test_finite_floats_are_taken_as_they_are_and_all_else_is_looked_at(changed):
+    table = pd.DataFrame(np.random.default_rng(0).standard_normal((30, 3)), columns=list("abc"))
+    given = {
+        None: table,
+        "missing": table.mask(table > 2.0),
+        "whole numbers": (10 * table).astype(int),
+        "single precision": table.astype(np.float32),
+        "a list": table.to_numpy().tolist(),
+    }[changed]
+    estimator = SampleCovariance()
+    returns, _ = check_returns(estimator, given)
+    np.testing.assert_array_equal(returns, np.asarray(given, dtype=float))
+    assert returns.dtype == np.float64
+    assert returns.flags.c_contiguous
+    assert estimator.n_features_in_ == 3
+    assert hasattr(estimator, "feature_names_in_") == (changed != "a list")
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf])
+def test_infinities_are_refused_even_where_they_cancel(bad):
+    rows = np.zeros((30, 3))
+    rows[3], rows[4, 0] = bad, -bad
+    with (
+        np.errstate(invalid="ignore"),
+        pytest.raises(ValueError, match="infinity"),
+    ):  # it is scikit-learn that sums them
+        check_returns(SampleCovariance(), rows)

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ from eigenfolio.learned.spectra import (
     SpectralWindow,
 )
 from eigenfolio.learned.spectral import FEATURE_BOUND, FactorCovariance, SpectralAnswer, intensities, shrunk_spectrum
-from eigenfolio.learned.spectral_kernels import extremes
+from eigenfolio.learned.spectral_kernels import beyond
 
 __all__ = [
     "HEAD_ATTRIBUTES",
@@ -206,22 +206,14 @@ def input_range(bundle: Bundle, window: SpectralWindow) -> InputRange:
         found = np.zeros(len(names))
         for table, bounds in zip(map(np.atleast_2d, tables), _bounds(bundle)[kind], strict=True):
             n_inputs += len(names)
-            lowest, highest = extremes(table)
-            some = np.flatnonzero((highest > bounds.high) | (lowest < bounds.low))
-            if not some.size:
-                continue
-            center, scale = bounds.center[some], bounds.scale[some]
-            share += float((np.abs((table[:, some] - center) / scale) > FEATURE_BOUND).mean(axis=0).sum())
-            low, high = (lowest[some] - center) / scale, (highest[some] - center) / scale
-            farthest = np.where(-low > high, low, high)
-            beyond = farthest - np.sign(farthest) * FEATURE_BOUND
-            found[some] = np.where(np.abs(beyond) > np.abs(found[some]), beyond, found[some])
+            far, outside_share = beyond(table, *bounds, FEATURE_BOUND)
+            share += outside_share
+            found = np.where(np.abs(far) > np.abs(found), far, found)
         outside |= {f"{kind}.{names[k]}": float(found[k]) for k in np.flatnonzero(found)}
     return InputRange(outside, share / n_inputs)
 
 
-@dataclass(frozen=True)
-class _Bounds:
+class _Bounds(NamedTuple):
     """Between which values the network can tell the inputs of one table apart, each (n_inputs,)."""
 
     center: FloatArray

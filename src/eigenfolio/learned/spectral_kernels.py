@@ -11,7 +11,6 @@ from numba import njit
 
 __all__ = [
     "clustering",
-    "extremes",
     "history",
     "median",
     "moments",
@@ -30,15 +29,27 @@ def median(x):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def extremes(table):  # type: ignore[no-untyped-def]
-    """Lowest and highest of each column, (2, n_columns)."""
+def beyond(table, center, scale, low, high, bound):  # type: ignore[no-untyped-def]
+    """How far the farthest value of each column lies outside `low` to `high`, center +- bound x scale.
+
+    In scales, positive above and negative below, 0 within; and the shares of values outside, summed over the columns.
+    """
     n_rows, n = table.shape
-    low, high = table[0].copy(), table[0].copy()
+    least, most, far, share = table[0].copy(), table[0].copy(), np.zeros(n), 0.0
     for t in range(1, n_rows):
         for i in range(n):
-            low[i] = min(low[i], table[t, i])
-            high[i] = max(high[i], table[t, i])
-    return low, high
+            least[i] = min(least[i], table[t, i])
+            most[i] = max(most[i], table[t, i])
+    for i in range(n):
+        if most[i] > high[i] or least[i] < low[i]:
+            under, over = (least[i] - center[i]) / scale[i], (most[i] - center[i]) / scale[i]
+            far[i] = under + bound if -under > over else over - bound
+            outside = 0
+            for t in range(n_rows):
+                if abs((table[t, i] - center[i]) / scale[i]) > bound:
+                    outside += 1
+            share += outside / n_rows
+    return far, share
 
 
 @njit(cache=True)
