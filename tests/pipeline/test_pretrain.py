@@ -202,7 +202,7 @@ def test_killed_with_two_processes_at_work_it_comes_to_the_same_bits(data, whole
         "--json",
     ]  # fmt: skip
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + 240  # a busy machine
     while not list((tmp_path / "runs").glob(".training-*/*/last.safetensors")) and time.monotonic() < limit:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
