@@ -58,7 +58,9 @@ def test_the_best_comes_first_with_its_order_by_validation_beside_it():
 
 
 def test_one_seed_or_one_method_leaves_the_question_open():
-    assert ranked(1.0, (0.1, 0.9), n_seeds=1).more_than_noise is None
+    once = ranked(1.0, (0.1, 0.9), n_seeds=1)
+    assert once.more_than_noise is None
+    assert once.sentences[0].startswith("Sharpe ratio out of sample, one seed: m3 ")
     alone = rank_methods(
         {"mst": [0.1, 0.2]}, {"mst": [0.0, 0.0]}, {"mst": 0.2}, interval=None, confidence=0.95,
         rng=np.random.default_rng(0),

@@ -216,7 +216,9 @@ def _told(
         f"{method} {row['sharpe_mean']:.2f}" + (f" +- {row['sharpe_sd']:.2f}" if row["n_seeds"] > 1 else "")
         for method, row in table.iterrows()
     )
-    told = [f"Sharpe ratio out of sample, mean and deviation over {int(table['n_seeds'].max())} seeds: {order}."]
+    n_seeds = int(table["n_seeds"].max())
+    over = f"mean and deviation over {n_seeds} seeds" if n_seeds > 1 else "one seed"
+    told = [f"Sharpe ratio out of sample, {over}: {order}."]
     if interval is None:
         return [*told, "One method alone cannot be ranked."]
     if p_value is None:
