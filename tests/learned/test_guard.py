@@ -56,6 +56,14 @@ def test_two_inverse_funds_do_not_hide_each_other():
     assert set(guard.assets) >= {0, 59}
 
 
+def test_a_fund_that_hardly_moves_does_not_hide_an_inverse_one():
+    X = with_inverse_fund(stocks(), noise=0.0006)
+    X[:, 0] = 0.0001 * np.random.default_rng(1).standard_normal(len(X))
+    guard = guard_of(X)[1]
+    assert guard.relation > 0.8
+    assert guard.assets == (59,)
+
+
 def test_a_long_index_fund_and_copies_are_left_to_the_network():
     assert guard_of(with_inverse_fund(stocks(), exposure=1.0))[1].relation == 0.0
     X = stocks()

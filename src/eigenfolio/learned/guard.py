@@ -11,12 +11,13 @@ relation   An asset that others explain almost exactly, and that minimum varianc
 range      Inputs beyond what training has seen. The answer is moved to no change at all.
 
 With P the precision of the steady spectrum, G an asset together with those that copy it (squared correlation above
-0.85) and b = 1 / volatility, all in units of the spectrum,
+0.85) and b = 1 / volatility but at most 5 times its median, all in units of the spectrum,
 
     residual of asset i without its copies   r_i = 1 / (P_ii - P_iJ P_JJ^-1 P_Ji),   J = G without i
     what G brings to minimum variance        f_i = u_G' (P_GG)^-1 u_G / b'u,          u = P b
 
-f is the share of 1 / variance that is lost without G. Relations that nobody would build on (a long index fund among
+f is the share of 1 / variance that is lost without G. Unbounded, a fund that hardly moves would make up nearly all of
+1 / variance and hide what the book is built on beside it. Relations that nobody would build on (a long index fund among
 stocks: f near 0) and assets that merely copy each other (r_i as of any other asset) are left to the network, which is
 the better answer there. The thresholds were chosen on US stocks of 2010-2016 with weights trained to 2012.
 """
@@ -44,6 +45,7 @@ _OUTLYING = (6.0, 10.0)  # spreads below the median log residual variance
 _EXACT = (0.5, 1.0)  # below the median, in logs
 _WANTED = (0.1, 0.4)  # share of 1 / variance
 _OUTSIDE = (0.1, 0.4)  # share of inputs
+_LARGEST = 5.0  # of 1 / volatility, in medians
 _PLAIN_SHARE, _PLAIN = 0.5, (0.1, 1.0)  # of the covariance, and over which share of the guard it is reached
 
 
@@ -137,6 +139,7 @@ def _relations(spectrum: Spectrum, log_volatility: FloatArray) -> dict[int, floa
         return {}
     matrix = _SteadyMatrix(spectrum)
     b = spectrum.tilt / np.exp(log_volatility - log_volatility.mean())
+    b = np.minimum(b, _LARGEST * float(median(b)))
     u = matrix.precision_times(b)
     found = {}
     for i, correlations in zip(candidates.tolist(), matrix.squared_correlations(candidates), strict=True):
@@ -168,6 +171,7 @@ class _SteadyMatrix:
         self._vectors = spectrum.vectors  # (n_assets, rank)
         rank = spectrum.rank
         self._values = np.exp(spectrum.tokens[:rank, 0])
+        self._variance = np.square(spectrum.tilt)
         clean = np.exp(spectrum.log_eigenvalues)
         self._outside = float(1.0 / clean[-1]) if len(clean) > rank else 0.0  # precision of the null space
         self._core = 1.0 / clean[:rank] - self._outside
@@ -175,8 +179,7 @@ class _SteadyMatrix:
     def squared_correlations(self, rows: NDArray[np.intp]) -> FloatArray:
         """Of some assets with all, (n_rows, n_assets)."""
         covariance = (self._vectors[rows] * self._values) @ self._vectors.T
-        variance = np.maximum(np.square(self._vectors) @ self._values, 1e-300)
-        squared: FloatArray = covariance**2 / (variance[rows, None] * variance)
+        squared: FloatArray = covariance**2 / (self._variance[rows, None] * self._variance)
         return squared
 
     def precision_times(self, b: FloatArray) -> FloatArray:
