@@ -78,7 +78,7 @@ def slow_qis(values, n):
 def clustering(x):
     """Mean of the autocorrelations at lags 1 to 5."""
     x, n = x - x.mean(), len(x)
-    return np.mean([(x[lag:] * x[:-lag]).mean() for lag in range(1, 6)]) / (x @ x / n)
+    return np.mean([(x[lag:] * x[:-lag]).sum() / n for lag in range(1, 6)]) / (x @ x / n)
 
 
 def slow_world(z, observed):
@@ -137,7 +137,7 @@ def slow_spectrum(z, observed, w, own, relative, overlap, coverage, *, center, t
                 1.0,
             ]
         )
-    late = np.arange(n_rows) >= n_rows - 252  # what residuals are measured on
+    late = np.arange(n_rows) >= n_rows - 126  # what residuals are measured on
     decays = [np.append(np.zeros(n_rows - late.sum()), ewma_weights(late.sum(), h)) for h in (21.0, 63.0)]
     assets = []
     leading = vectors[:, -1] * np.sign(vectors[:, -1].sum()) * np.sqrt(values[-1])
@@ -145,13 +145,15 @@ def slow_spectrum(z, observed, w, own, relative, overlap, coverage, *, center, t
         seen = observed[:, i] & late
         square = u[seen, i] ** 2
         mass = w[seen] @ square / w[seen].sum()
+        every = observed[:, i]
+        whole = w[every] @ u[every, i] ** 2 / w[every].sum()
         fast, slow = (d[seen] @ square / d[seen].sum() for d in decays)
         fourth = w[seen] @ square**2 / w[seen].sum()
         assets.append(
             [
                 *own[i],
-                0.5 * np.log(fast / mass + 1e-6),
-                0.5 * np.log(slow / mass + 1e-6),
+                0.5 * np.log(fast / whole + 1e-6),
+                0.5 * np.log(slow / whole + 1e-6),
                 -np.log(precision[i, i]),
                 np.log(fourth / mass**2 / 3 + 1e-6),
                 correlation[i].mean(),
@@ -204,9 +206,11 @@ def slow_window(window, *, center):
     overlap = 1 / volatility / np.linalg.norm(1 / volatility)
     coverage = np.log(observed.mean(axis=0))
     common = (np.array(own), relative, overlap, coverage)
-    recent = slow_spectrum(scaled, observed, lag_weights(n_rows, center=center)[0], *common, center=center)
+    last = slice(max(n_rows - 504, 0), None)
+    lagged = lag_weights(min(n_rows, 504), center=center)[0]
+    recent = slow_spectrum(scaled[last], observed[last], lagged, *common, center=center)
     residual_variance = 2 * relative + recent[1][:, ASSET_FEATURES.index("log_residual_variance")]
-    excess = max(residual_variance.var() - 2 / n_rows, 0.0)
+    excess = max(residual_variance.var() - 2 * (lagged @ lagged), 0.0)
     kappa = excess / (excess + 0.03)
     tilt = (volatility / np.median(volatility)) ** (1 - kappa)
     tilt /= np.sqrt((tilt**2).mean())
@@ -217,11 +221,11 @@ def slow_window(window, *, center):
         found.append((tokens, assets, context, vectors, logs, np.concatenate([context, summary])))
     lead = np.log(ewma[1]) - np.log(volatility)
     sizes = []
-    for t in range(n_rows):
+    for t in range(max(n_rows - 126, 0), n_rows):
         seen = observed[t]
         led = x[t, seen] / (volatility[seen] * np.exp(0.7 * lead[seen]))
         sizes.append(np.sqrt(np.sum(led**2) / max(seen.sum(), 1)))
-    ages = np.arange(n_rows - 1, -1, -1)
+    ages = np.arange(len(sizes) - 1, -1, -1)
     level = np.log(np.average(sizes, weights=0.5 ** (ages / 10.0)))
     return found, np.log(ewma[1]), tilt, level
 
@@ -234,6 +238,7 @@ CASES = [
     (70, 66, False),
     (300, 9, False),
     (300, 9, True),
+    (600, 6, True),
 ]
 
 

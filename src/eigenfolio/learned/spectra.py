@@ -4,7 +4,7 @@ Both are correlation matrices of standardised returns z under row weights w, cle
 whose eigenvalues are put in order again (isotonic, trace kept):
 
     steady   z = x / s                                          w = 1 / T
-    recent   z = clip(x / max(sqrt(v), s / 4), +-6)             w ~ 1 / (1 + lag / 63)
+    recent   z = clip(x / max(sqrt(v), s / 4), +-6)             w ~ 1 / (1 + lag / 63), lag < 504
 
 with x the centred return, s its volatility over the window and v an exponentially weighted variance (half-life 21)
 known before each day. Every row is then divided by the square root of its own root mean square over the assets, so
@@ -19,7 +19,7 @@ of the assets are alike. Stocks say about 1 and get the correlation.
 The numbers of an eigenvalue ("token", leading first, the null space last) and of an asset are logarithms of ratios or
 shares: none depends on the unit of the returns or on the order of the assets. V are eigenvectors, q cleaned
 eigenvalues, g the diagonal of the cleaned precision and u = z V diag(1/q) V' / g what is left of an asset's return once
-the others have explained it, which is measured on the last 252 rows.
+the others have explained it: its volatility of late, on the last 126 rows, is compared with that of all.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ from eigenfolio.learned.spectral_kernels import (
     history,
     mean_and_spread,
     median,
-    moments,
     pooled,
     project,
     row_statistics,
@@ -72,7 +71,8 @@ VOLATILITY_SHARE = 0.7
 _LEVEL_HALF_LIFE, _LEVEL_ROWS = 10.0, 126
 _EQUAL_VARIANCES = 0.03  # variance of log variances, at which half a standardisation is left
 _LAGS = 5
-_RESIDUAL_ROWS = 252
+_RESIDUAL_ROWS = 126
+_RECENT_ROWS = 504
 _NORMAL_ABSOLUTE = 1.2533141373155001  # 1 / E|x| of a standard normal
 
 TOKEN_FEATURES: tuple[str, ...] = (
@@ -207,27 +207,30 @@ def spectral_window(window: Window, *, center: bool = True) -> SpectralWindow:
     """
     observed, volatility, n_rows = window.observed, window.volatility, window.n_observations
     complete = bool(observed.all())
-    tables, scratch = _workspace(n_rows, window.n_assets)
-    standard, devolatilised = tables
-    raw, sizes = history(window.deviations, volatility, observed, np.array(HALF_LIVES), standard, devolatilised)
+    n_recent = min(n_rows, _RECENT_ROWS)
+    standard, devolatilised, scratch = _workspace(n_rows, n_recent, window.n_assets)
+    raw, square, devolatilised_square, moments = history(
+        window.deviations, volatility, observed, complete, np.array(HALF_LIVES), standard, devolatilised
+    )
     logs = np.log(volatility)
     ewma = 0.5 * np.log(_led(raw, window))  # against the volatility of the window
-    own = _own_features(ewma, moments(standard, observed), window.counts)
-    lagged, _ = lag_weights(n_rows, center=center)
+    own = _own_features(ewma, moments, window.counts)
+    lagged, _ = lag_weights(n_recent, center=center)
     overlap = 1.0 / volatility
     overlap = overlap / np.sqrt(overlap @ overlap)
     relative = logs - median(logs)
     coverage = np.log(np.maximum(window.counts, 1.0) / n_rows)
     n_observed = np.full(n_rows, float(window.n_assets)) if complete else np.maximum(observed.sum(axis=1), 1.0)
-    size, devolatilised_size = np.sqrt(sizes / n_observed)  # root mean squares of the rows
+    size = np.sqrt(square / n_observed)  # root mean squares of the rows
     world = _world(standard, size)
     lead = ewma[HALF_LIVES.index(CLASSICAL_HALF_LIFE)]
     level = _level(standard, lead, n_observed)
     flat = np.full(n_rows, 1.0 / n_rows)
     shared = (own, relative, overlap, coverage, scratch)
-    damping = _damping(devolatilised_size)
-    recent, recent_summary, _ = _spectrum(devolatilised, observed, complete, damping, lagged, *shared, center=center)
-    kappa = _standardisation(relative, recent.assets[:, _RESIDUAL_VARIANCE], n_rows)
+    damping = _damping(np.sqrt(devolatilised_square / n_observed[-n_recent:]))
+    last = observed[-n_recent:]
+    recent, recent_summary, _ = _spectrum(devolatilised, last, complete, damping, lagged, *shared, center=center)
+    kappa = _standardisation(relative, recent.assets[:, _RESIDUAL_VARIANCE], 1.0 / float(lagged @ lagged))
     tilt = np.exp((1.0 - kappa) * relative)
     tilt /= np.sqrt((tilt * tilt).mean())
     damping = _damping(size)
@@ -243,12 +246,12 @@ def spectral_window(window: Window, *, center: bool = True) -> SpectralWindow:
     return SpectralWindow(spectra, np.concatenate([*parts, [level]]), logs, logs + lead, logs + damped)
 
 
-def _standardisation(relative: FloatArray, log_residual_share: FloatArray, n_rows: int) -> float:
+def _standardisation(relative: FloatArray, log_residual_share: FloatArray, n_rows: float) -> float:
     """Share of the assets' own volatilities by which the steady spectrum divides, kappa in [0, 1].
 
     Dispersed residual variances mean that a correlation is the matrix to clean, equal ones that the covariance is. With
-    V the variance over assets of the log residual variance, less the 2 / T that noise alone gives, and cut at zero,
-    kappa = V / (V + 0.03); stocks have 0.9 and more.
+    V the variance over assets of the log residual variance, less the 2 / n that noise alone gives in the n rows that
+    the recent spectrum is worth, and cut at zero, kappa = V / (V + 0.03); stocks have 0.9 and more.
     """
     excess = max(float(np.var(2.0 * relative + log_residual_share)) - 2.0 / n_rows, 0.0)
     return excess / (excess + _EQUAL_VARIANCES)
@@ -274,22 +277,24 @@ def _world(standard: FloatArray, size: FloatArray) -> list[float]:
     """
     if len(size) <= 2 * _LAGS:
         return [0.0, 0.0, 0.0]
-    power, logs = float((size**2).mean()), np.log(size + 0.05)[:, None]
+    power, logs = float((size**2).mean()), np.log(size + 0.05)
     return [
-        float(clustering(logs - logs.min(), np.ones(logs.shape))),
-        float(clustering(standard, 1.0 / (size + 0.05)[:, None])),
+        float(clustering((logs - logs.min())[:, None], np.ones(len(logs)))),
+        float(clustering(standard, 1.0 / (size + 0.05))),
         float(np.log((size**4).mean() / power**2)) if power > 0.0 else 0.0,
     ]
 
 
-def _workspace(n_rows: int, n_assets: int) -> tuple[FloatArray, NDArray[np.float32]]:
-    """Two tables in double and three in single precision, from one block of memory.
+def _workspace(n_rows: int, n_recent: int, n_assets: int) -> tuple[FloatArray, FloatArray, NDArray[np.float32]]:
+    """Tables of all and of the recent rows in double, and three of the residual rows in single precision.
 
-    A C library gives large blocks back to the system and takes them anew, page by page, on the next call; it learns to
-    keep as much as its largest single block. One block for all saves a fifth of the time at 200 assets and 504 rows.
+    They are one block of memory. A C library gives large blocks back to the system and takes them anew, page by page,
+    on the next call; it learns to keep as much as its largest single block.
     """
-    block = np.empty((7, n_rows, n_assets), dtype=np.float32)
-    return block[:4].reshape(-1).view(np.float64).reshape(2, n_rows, n_assets), block[4:]
+    n_late = min(n_rows, _RESIDUAL_ROWS)
+    block = np.empty((2 * (n_rows + n_recent) + 3 * n_late, n_assets), dtype=np.float32)
+    doubles = block[: 2 * (n_rows + n_recent)].reshape(-1).view(np.float64).reshape(-1, n_assets)
+    return doubles[:n_rows], doubles[n_rows:], block[len(block) - 3 * n_late :].reshape(3, n_late, n_assets)
 
 
 def _led(raw: FloatArray, window: Window) -> FloatArray:
@@ -301,7 +306,7 @@ def _led(raw: FloatArray, window: Window) -> FloatArray:
     return np.stack([window.led(row) for row in own]) / window.variance
 
 
-def _own_features(ewma: FloatArray, moments: tuple[FloatArray, ...], counts: FloatArray) -> FloatArray:
+def _own_features(ewma: FloatArray, moments: FloatArray, counts: FloatArray) -> FloatArray:
     """Asset features that need no spectrum, (n_assets, 9)."""
     absolute, fourth, largest, recent, seen, still = moments
     n = np.maximum(counts, 1.0)
@@ -346,15 +351,12 @@ def _spectrum(
 
     Returns the spectrum, its part of the summary and the log volatility of the damped rows, (n_assets,).
     """
-    n_rows, n_assets = z.shape
-    z32, _, u = scratch
-    size, still = standardise(z, observed, complete, damping, weights, center, z32)
-    if tilt is not None:
-        z *= tilt
-        z32[...] = z
+    n_assets = z.shape[1]
+    z32, _, u = scratch  # of the last rows
+    tilted = np.ones(n_assets) if tilt is None else tilt
+    size, still = standardise(z, observed, complete, damping, weights, center, tilted, z32)
     effective = max(round(1.0 / float(weights @ weights) - (1.0 if center else 0.0)), 2)
-    own_size = np.ones(n_assets) if tilt is None else tilt * tilt
-    values, transposed, shared = _eigen(z, still, own_size, n_lost=1 if center else 0)  # descending, not zero
+    values, transposed, shared = _eigen(z, still, tilted * tilted, n_lost=1 if center else 0)  # descending, not zero
     padded = np.concatenate([np.zeros(n_assets - len(values)), values[::-1]])
     clean = monotone_eigenvalues(qis_eigenvalues(padded, n_observations=effective, minimum=SMALLEST_CLEAN_EIGENVALUE))
     rank = min(n_assets, effective, len(values))
@@ -362,13 +364,21 @@ def _spectrum(
     q = clean[n_assets - rank :][::-1]
     null = float(clean[0]) if rank < n_assets else None
 
-    core = 1.0 / q if null is None else 1.0 / q - 1.0 / null
+    outside = 0.0 if null is None else 1.0 / null  # precision of the null space
+    core = 1.0 / q - outside
     v32, weighted = np.empty((2, rank, n_assets), dtype=np.float32)
-    fourth_powers, along, precision, squared = project(transposed, values, core, overlap, v32, weighted)
-    precision += 0.0 if null is None else 1.0 / null
-    last = slice(max(n_rows - _RESIDUAL_ROWS, 0), None)
-    z32, u, late, mass = z32[last], u[last], observed[last], weights[last]
-    n_late = len(mass)
+    fourth_powers, along, precision, squared, inside, whole = project(
+        transposed, values, core, outside, overlap, v32, weighted
+    )
+    precision += outside
+    whole += outside**2 * np.maximum(tilted * tilted - inside, 0.0)  # squared residuals of all rows
+    if not complete:
+        gaps = np.flatnonzero(~observed.all(axis=0))
+        mine = (z @ transposed.T) @ (core[:, None] * transposed[:, gaps]) + outside * z[:, gaps]
+        whole[gaps] = np.einsum("ti,ti->i", mine**2, observed[:, gaps]) / np.maximum(weights @ observed[:, gaps], 1e-6)
+    whole = np.maximum(whole, 1e-12)
+    n_late = len(z32)
+    late, mass = observed[-n_late:], weights[-n_late:]
     # u = z V diag(core) V', less the part of the null space, which `row_statistics` adds; the cheaper order
     if n_assets * (rank + n_late) < 2 * n_late * rank:
         np.matmul(z32, v32.T @ weighted, out=u)
@@ -390,8 +400,8 @@ def _spectrum(
     assets = np.column_stack(
         [
             own,
-            0.5 * np.log(fast / residual + 1e-6),
-            0.5 * np.log(slow / residual + 1e-6),
+            0.5 * np.log(fast / whole + 1e-6),
+            0.5 * np.log(slow / whole + 1e-6),
             -np.log(precision),
             np.log(fourth / residual**2 / 3.0 + 1e-6),
             shared / n_assets,
@@ -414,7 +424,6 @@ def _spectrum(
     ]
     summary = np.concatenate([own_summary, *mean_and_spread(assets)])
     logs = np.log(q) if null is None else np.append(np.log(q), np.log(null))
-    tilted = np.ones(n_assets) if tilt is None else tilt
     seen_share = 1.0 if complete else np.maximum(weights @ observed, 1e-6)
     damped = 0.5 * np.log(np.where(still, 1.0, size / seen_share))
     return Spectrum(tokens, assets, context, transposed.T, logs, tilted), summary, damped
@@ -440,16 +449,18 @@ def _eigen(
     """
     n_rows, n_assets = z.shape
     ones = np.ones(n_assets)
+    # of the negative matrix, whose ascending order is the one wanted
     if n_assets <= n_rows:
-        gram = dsyrk(1.0, z.T, lower=1)
-        shared = dsymv(1.0, gram, ones, lower=1)
-        gram[np.diag_indices(n_assets)] = own_size
+        gram = dsyrk(-1.0, z.T, lower=1)
+        shared = dsymv(-1.0, gram, ones, lower=1)
+        gram[np.diag_indices(n_assets)] = -own_size
         values, vectors = _symmetric_eigen(gram)
-        return np.maximum(values, _SMALLEST_EIGENVALUE)[::-1], vectors.T[::-1], shared
+        return np.maximum(-values, _SMALLEST_EIGENVALUE), vectors.T, shared
     shared = (z @ ones) @ z
-    values, left = _symmetric_eigen(dsyrk(1.0, z.T, trans=1, lower=1))
-    kept = slice(n_lost + int(np.searchsorted(values[n_lost:], _SMALLEST_EIGENVALUE)), None)  # the rest is null space
-    values, left = values[kept][::-1], left[:, kept][:, ::-1]
+    values, left = _symmetric_eigen(dsyrk(-1.0, z.T, trans=1, lower=1))
+    # what is left out is the null space
+    rank = int(np.searchsorted(values[: n_rows - n_lost], -_SMALLEST_EIGENVALUE, side="right"))
+    values, left = -values[:rank], left[:, :rank]
     transposed = (left / np.sqrt(values)).T @ z
     if not still.any():
         return values, transposed, shared

@@ -62,8 +62,6 @@ FEATURE_BOUND = 4.0
 EIGENVALUE_TRUST = 0.5
 RIDGE = 1e-4
 _TABLE_END, _TABLE_STEPS = 9.0, 256  # of the normal distribution, per unit
-_TABLE_POINTS = np.arange(-_TABLE_END, _TABLE_END + 1.0 / _TABLE_STEPS, 1.0 / _TABLE_STEPS)
-_NORMAL_TABLE = (ndtr(_TABLE_POINTS), np.exp(-0.5 * _TABLE_POINTS**2) / np.sqrt(2.0 * np.pi) / _TABLE_STEPS)
 
 
 @dataclass(frozen=True)
@@ -384,24 +382,34 @@ def _silu(x: FloatArray) -> FloatArray:
     return x
 
 
+def _normal_cubics() -> FloatArray:
+    """Coefficients of the normal distribution by Hermite's cubics between the points of a grid, (n_intervals, 4)."""
+    points = np.arange(-_TABLE_END, _TABLE_END + 1.0 / _TABLE_STEPS, 1.0 / _TABLE_STEPS)
+    level, slope = ndtr(points), np.exp(-0.5 * points**2) / np.sqrt(2.0 * np.pi) / _TABLE_STEPS
+    rise, first, second = np.diff(level), slope[:-1], slope[1:]
+    return np.column_stack([level[:-1], first, 3.0 * rise - 2.0 * first - second, first + second - 2.0 * rise])
+
+
+_NORMAL_CUBICS = _normal_cubics()
+
+
 def _gelu(x: FloatArray) -> FloatArray:
     """x Phi(x), in place; Phi from a table by Hermite's cubic, to 1e-12."""
-    _gelu_by_table(x.reshape(-1), *_NORMAL_TABLE)
+    _gelu_by_table(x.reshape(-1), _NORMAL_CUBICS)
     return x
 
 
 @njit(cache=True)
-def _gelu_by_table(x, level, slope):  # type: ignore[no-untyped-def]
+def _gelu_by_table(x, cubics):  # type: ignore[no-untyped-def]
+    last = len(cubics) - 1
     for i in range(x.size):
-        if x[i] <= -_TABLE_END:
-            x[i] = 0.0
-        elif x[i] < _TABLE_END:  # what lies above, and what is no number, stays
-            place = (x[i] + _TABLE_END) * _TABLE_STEPS
-            k = int(place)
-            t, rise = place - k, level[k + 1] - level[k]
-            bend = 3.0 * rise - 2.0 * slope[k] - slope[k + 1]
-            twist = slope[k] + slope[k + 1] - 2.0 * rise
-            x[i] *= level[k] + t * (slope[k] + t * (bend + t * twist))
+        place = (x[i] + _TABLE_END) * _TABLE_STEPS
+        place = place if place > 0.0 else 0.0  # of what is no number too, which stays none below
+        place = place if place < last else last + 0.999999999
+        k = int(place)
+        t, (a, b, c, d) = place - k, cubics[k]
+        value = x[i] * (a + t * (b + t * (c + t * d)))
+        x[i] = 0.0 if x[i] <= -_TABLE_END else value
 
 
 _ACTIVATIONS: dict[str, Callable[[FloatArray], FloatArray]] = {  # in place

@@ -13,7 +13,6 @@ __all__ = [
     "clustering",
     "history",
     "median",
-    "moments",
     "pooled",
     "project",
     "row_statistics",
@@ -73,53 +72,55 @@ def _sum_of_squares(row):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath={"reassoc"})
-def project(transposed, values, core, overlap, single, weighted):  # type: ignore[no-untyped-def]
+def project(transposed, values, core, outside, overlap, single, weighted):  # type: ignore[no-untyped-def]
     """What eigenvectors (rank, n_assets) say of eigenvalues and of assets.
 
     Fills `single` with the vectors and `weighted` with the vectors times `core`, both in single precision. Returns, by
-    vector, the sum of fourth powers and the product with `overlap`; by asset, the sum of squares weighted with `core`
-    and with the squares of `values`.
+    vector, the sum of fourth powers and the product with `overlap`; by asset, the sum of squares weighted with `core`,
+    with the squares of `values`, with `values`, and with `values` times the squares of `core + outside`.
     """
     rank, n = transposed.shape
     fourth, product, precision, size = np.zeros(rank), np.zeros(rank), np.zeros(n), np.zeros(n)
+    inside, left = np.zeros(n), np.zeros(n)
     row = np.empty(n)  # a copy, side by side however the vectors lie
     for k in range(rank):
         row[:] = transposed[k]
         share, square = core[k], values[k] * values[k]
-        low, one, two = np.float32(share), single[k], weighted[k]
+        value, low, one, two = values[k], np.float32(share), single[k], weighted[k]
+        after = value * (share + outside) * (share + outside)
         total, along = 0.0, 0.0
         for i in range(n):
             own = row[i] * row[i]
             precision[i] += share * own
             size[i] += square * own
+            inside[i] += value * own
+            left[i] += after * own
             total += own * own
             along += row[i] * overlap[i]
             one[i] = row[i]
             two[i] = low * one[i]
         fourth[k], product[k] = total, along
-    return fourth, product, precision, size
+    return fourth, product, precision, size, inside, left
 
 
 @njit(cache=True)
 def clustering(z, factor):  # type: ignore[no-untyped-def]
-    """Mean autocorrelation, over columns and lags 1 to 5, of |z| factor."""
+    """Mean autocorrelation, over columns and lags 1 to 5, of |z| factor; every lag's sum is divided by all rows."""
     n_rows, n = z.shape
     mean, power, product = np.zeros(n), np.zeros(n), np.zeros(n)
     for t in range(n_rows):
         for i in range(n):
-            mean[i] += abs(z[t, i]) * factor[t, 0]
-    for i in range(n):
-        mean[i] /= n_rows
-    last = np.zeros((6, n))  # this row and the five before it
+            mean[i] += abs(z[t, i]) * factor[t]
+    mean /= n_rows
+    before, last = np.zeros(n), np.zeros((6, n))  # sum of the five rows before this one, and this row with those
     for t in range(n_rows):
-        here = last[t % 6]
+        here, gone = last[t % 6], last[(t + 1) % 6]  # `gone` is the fifth before this row
         for i in range(n):
-            here[i] = abs(z[t, i]) * factor[t, 0] - mean[i]
-            power[i] += here[i] * here[i]
-        for lag in range(1, min(t, 5) + 1):
-            there, share = last[(t - lag) % 6], n_rows / (n_rows - lag)
-            for i in range(n):
-                product[i] += share * here[i] * there[i]
+            away = abs(z[t, i]) * factor[t] - mean[i]
+            power[i] += away * away
+            product[i] += away * before[i]
+            before[i] += away - gone[i]
+            here[i] = away
     total = 0.0
     for i in range(n):
         if power[i] > 1e-12 * n_rows:
@@ -128,42 +129,49 @@ def clustering(z, factor):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def standardise(z, observed, complete, damping, weights, center, single):  # type: ignore[no-untyped-def]
-    """Damp and centre the rows of z, give them the roots of their weights and its columns unit length, in place.
+def standardise(z, observed, complete, damping, weights, center, tilt, single):  # type: ignore[no-untyped-def]
+    """Damp and centre the rows of z, give them the roots of their weights and its columns the length `tilt`, in place.
 
-    The result goes into `single` as well; returns the squared lengths that the columns had and which do not move.
+    The weights have sum 1. The last rows of the result go into `single` as well; returns the squared lengths that the
+    columns had and which do not move.
     """
     n_rows, n = z.shape
-    mean, seen, size = np.zeros(n), np.zeros(n), np.zeros(n)
-    if center:
+    mean, size, seen, factor = np.zeros(n), np.zeros(n), np.ones(n), np.zeros(n)
+    still = np.zeros(n, dtype=np.bool_)
+    for t in range(n_rows):
+        share, row = weights[t] / damping[t], z[t]
+        square = share / damping[t]
+        for i in range(n):  # 0 where missing
+            mean[i] += share * row[i]
+            size[i] += square * row[i] * row[i]
+    if not complete:
+        seen[:] = 0.0
         for t in range(n_rows):
-            share, row = weights[t] / damping[t], z[t]
             for i in range(n):
-                mean[i] += share * row[i]  # 0 where missing
-        if not complete:
+                seen[i] += weights[t] * observed[t, i]
+    for i in range(n):
+        mean[i] = mean[i] / max(seen[i], 1e-300) if center else 0.0
+        left = size[i] - mean[i] * mean[i] * seen[i]
+        if left < 1e-6 * size[i]:  # the difference has lost its digits
+            left = 0.0
             for t in range(n_rows):
-                for i in range(n):
-                    seen[i] += weights[t] * observed[t, i]
-            for i in range(n):
-                mean[i] /= max(seen[i], 1e-300)
+                away = z[t, i] / damping[t] - mean[i]
+                left += weights[t] * away * away * observed[t, i]
+        size[i] = left
+        still[i] = np.sqrt(left) <= 1e-6  # ordinary assets are near 1; below this there is rounding noise only
+        factor[i] = 0.0 if still[i] else tilt[i] / np.sqrt(left)
+    first = n_rows - len(single)
     for t in range(n_rows):
         scale, root, row = 1.0 / damping[t], np.sqrt(weights[t]), z[t]
         for i in range(n):
-            row[i] = (row[i] * scale - mean[i]) * root
+            row[i] = (row[i] * scale - mean[i]) * (root * factor[i])
         if not complete:
             for i in range(n):
                 row[i] *= observed[t, i]
-        for i in range(n):
-            size[i] += row[i] * row[i]
-    still, factor = np.zeros(n, dtype=np.bool_), np.zeros(n)
-    for i in range(n):
-        still[i] = np.sqrt(size[i]) <= 1e-6  # ordinary assets are near 1; below this there is rounding noise only
-        factor[i] = 0.0 if still[i] else 1.0 / np.sqrt(size[i])
-    for t in range(n_rows):
-        row, out = z[t], single[t]
-        for i in range(n):
-            row[i] *= factor[i]
-            out[i] = row[i]
+        if t >= first:
+            out = single[t - first]
+            for i in range(n):
+                out[i] = row[i]
     return size, still
 
 
@@ -189,59 +197,71 @@ def row_statistics(u, z, null, has_null, observed, complete, decays, weights):  
 
 
 @njit(cache=True)
-def history(x, volatility, observed, half_lives, standard, scaled):  # type: ignore[no-untyped-def]
+def history(x, volatility, observed, complete, half_lives, standard, scaled):  # type: ignore[no-untyped-def]
     """Write each asset in units of its volatility, and devolatilised: over that known before each row, cut at +-6.
 
-    The latter is at least a quarter and has the first of the half-lives. Returns the last exponentially weighted
-    variances of all of them, (n_half_lives, n_assets), which start at the mean square of the first 21 rows and stay as
-    they are in a missing row; and the sums of squares over the assets of each row of both tables, (2, n_rows).
+    The latter is at least a quarter and has the first of the half-lives; `scaled` takes as many of the last rows as it
+    has. Returns
+
+    variances   last exponentially weighted ones, (n_half_lives, n_assets), which start at the mean square of the first
+                21 rows and stay as they are in a missing row
+    sizes       sums of squares over the assets of each row of `standard`, and of each row of `scaled`
+    moments     of `standard`, (6, n_assets), sums over rows: |z|, z^4, largest |z|, |z| of the last 63 rows, how many
+                those are, rows with |z| < 0.1
     """
     n_rows, n = x.shape
-    variances, sizes = np.empty((len(half_lives), n)), np.empty((2, n_rows))
+    n_lives, first = len(half_lives), n_rows - len(scaled)
+    variances, sizes, scaled_sizes = np.empty((n_lives, n)), np.empty(n_rows), np.empty(len(scaled))
+    moments = np.zeros((6, n))
+    absolute, fourth, largest, recent, late, still = moments
+    moves = 1.0 - 2.0 ** (-1.0 / half_lives)
+    inverse = 1.0 / volatility
     for i in range(n):
         start, seen = 0.0, 0
         for t in range(n_rows):
             if seen == 21:
                 break
             if observed[t, i]:
-                start += (x[t, i] / volatility[i]) ** 2
+                start += (x[t, i] * inverse[i]) ** 2
                 seen += 1
-        for h in range(len(half_lives)):
+        for h in range(n_lives):
             variances[h, i] = start / max(seen, 1)
+    row, out = np.empty(n), np.empty(n)  # at one place, where the tables would get in each other's way in the cache
     for t in range(n_rows):
         for i in range(n):
-            standard[t, i] = x[t, i] / volatility[i]
-        for i in range(n):
-            known = standard[t, i] / max(np.sqrt(variances[0, i]), 0.25)
-            scaled[t, i] = min(6.0, max(-6.0, known))
-        for h in range(len(half_lives)):
-            move = 1.0 - 2.0 ** (-1.0 / half_lives[h])
+            row[i] = x[t, i] * inverse[i]
+            standard[t, i] = row[i]
+        if t >= first:
             for i in range(n):
-                moved = variances[h, i] + move * (standard[t, i] * standard[t, i] - variances[h, i])
-                variances[h, i] = moved if observed[t, i] else variances[h, i]
-        sizes[0, t], sizes[1, t] = _sum_of_squares(standard[t]), _sum_of_squares(scaled[t])
-    return variances, sizes
-
-
-@njit(cache=True)
-def moments(z, observed):  # type: ignore[no-untyped-def]
-    """Sums over rows: |z|, z^4, largest |z|, |z| of the last 63 rows, how many those are, rows with |z| < 0.1."""
-    n_rows, n = z.shape
-    absolute, fourth, largest, still = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
-    recent, late = np.zeros(n), np.zeros(n)
-    for t in range(n_rows):
+                out[i] = min(6.0, max(-6.0, row[i] / max(np.sqrt(variances[0, i]), 0.25)))
+                scaled[t - first, i] = out[i]
+            scaled_sizes[t - first] = _sum_of_squares(out)
+        sizes[t] = _sum_of_squares(row)
         for i in range(n):
-            size = abs(z[t, i])
+            size = abs(row[i])
             absolute[i] += size
             fourth[i] += size * size * size * size
             largest[i] = max(largest[i], size)
-        for i in range(n):
-            still[i] += 1.0 if observed[t, i] and abs(z[t, i]) < 0.1 else 0.0
+        if complete:
+            for h in range(n_lives):
+                move, variance = moves[h], variances[h]
+                for i in range(n):
+                    variance[i] += move * (row[i] * row[i] - variance[i])
+            for i in range(n):
+                still[i] += 1.0 if abs(row[i]) < 0.1 else 0.0
+        else:
+            for h in range(n_lives):
+                move, variance = moves[h], variances[h]
+                for i in range(n):
+                    moved = variance[i] + move * (row[i] * row[i] - variance[i])
+                    variance[i] = moved if observed[t, i] else variance[i]
+            for i in range(n):
+                still[i] += 1.0 if observed[t, i] and abs(row[i]) < 0.1 else 0.0
         if t >= n_rows - 63:
             for i in range(n):
-                recent[i] += abs(z[t, i])
+                recent[i] += abs(row[i])
                 late[i] += observed[t, i]
-    return absolute, fourth, largest, recent, late, still
+    return variances, sizes, scaled_sizes, moments
 
 
 @njit(cache=True)

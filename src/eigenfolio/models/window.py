@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from numba import njit
 from scipy.signal import lfilter
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
@@ -301,15 +302,16 @@ def prepare_window(returns: FloatArray, *, lookback: int | None = None, assume_c
     if complete:
         observed, counts = np.ones(returns.shape, dtype=bool), np.full(returns.shape[1], float(n_rows))
         location = np.zeros(returns.shape[1]) if assume_centered else sums / n_rows
-        deviations = returns - location
+        deviations, own = _centred(returns, location)
     else:
         observed = np.isfinite(returns)
         counts = observed.sum(axis=0).astype(float)
         filled = np.where(observed, returns, 0.0)
         location = np.zeros(returns.shape[1]) if assume_centered else filled.sum(axis=0) / np.maximum(counts, 1.0)
         deviations = np.where(observed, filled - location, 0.0)
+        own = np.einsum("ti,ti->i", deviations, deviations)
     seen = np.maximum(counts, 1.0)
-    own = np.einsum("ti,ti->i", deviations, deviations) / seen
+    own /= seen
     own[own <= (_ROUNDING * location) ** 2] = 0.0  # a constant column less its mean
     typical = _typical_variance(own, counts, n_rows)
     variance = _prior_led(own, counts, n_rows, typical=typical)
@@ -321,6 +323,19 @@ def prepare_window(returns: FloatArray, *, lookback: int | None = None, assume_c
     columns = deviations if np.all(scale == 1.0) else deviations * scale
     unbacked = np.where(backed, 0.0, variance - own)
     return Window(deviations, observed, counts, location, variance, columns, unbacked)
+
+
+@njit(cache=True)
+def _centred(x, location):  # type: ignore[no-untyped-def]
+    """Columns less a location, and their sums of squares."""
+    n_rows, n = x.shape
+    away, square = np.empty((n_rows, n)), np.zeros(n)
+    for t in range(n_rows):
+        for i in range(n):
+            value = x[t, i] - location[i]
+            away[t, i] = value
+            square[i] += value * value
+    return away, square
 
 
 def _typical_variance(own: FloatArray, counts: FloatArray, n_rows: int) -> float:
