@@ -17,6 +17,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from eigenfolio.artifacts import load_bundle, save_bundle
 from eigenfolio.errors import RangeWarning
 from eigenfolio.learned import NeuralShrinkage
+from eigenfolio.learned.factor_covariance import FactorCovariance
 from eigenfolio.learned.heads import (
     HEAD_ATTRIBUTES,
     HEAD_INPUTS,
@@ -30,7 +31,7 @@ from eigenfolio.learned.heads import (
 )
 from eigenfolio.learned.shipped import shipped_bundle
 from eigenfolio.learned.spectra import SUMMARY_FEATURES, TOKEN_FEATURES, spectral_window
-from eigenfolio.learned.spectral import FactorCovariance, SpectralForward, shrunk_spectrum
+from eigenfolio.learned.spectral import SpectralForward, shrunk_spectrum
 from eigenfolio.models.window import prepare_window
 
 BUNDLE = bundle_with_heads(n_members=3, seed=3, size=0.05)

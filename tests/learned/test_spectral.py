@@ -11,11 +11,11 @@ from random_spectral import WIDTHS, random_spectral_bundle, torch_member
 from scipy.special import ndtr
 
 from eigenfolio.errors import ArtifactError
+from eigenfolio.learned.factor_covariance import FactorCovariance
 from eigenfolio.learned.spectra import spectral_window
 from eigenfolio.learned.spectral import (
     EIGENVALUE_TRUST,
     FEATURE_BOUND,
-    FactorCovariance,
     SpectralAnswer,
     SpectralForward,
     _gelu,

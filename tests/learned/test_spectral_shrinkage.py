@@ -19,9 +19,10 @@ from sklearn.isotonic import isotonic_regression
 from sklearn.utils.estimator_checks import check_estimator
 
 from eigenfolio.artifacts import BundleSeries, save_bundle
+from eigenfolio.constraints import UNCONSTRAINED, Constraints
 from eigenfolio.errors import ArtifactError, DataError, LookaheadError, LookaheadWarning, ParameterError
 from eigenfolio.learned import NeuralShrinkage, neural_shrinkage, shipped
-from eigenfolio.models import SampleCovariance
+from eigenfolio.models import MinimumVariance, SampleCovariance, minimum_variance_weights
 from eigenfolio.models.nonlinear_shrinkage import lag_weights, qis_eigenvalues
 from eigenfolio.models.window import prepare_window
 
@@ -76,8 +77,9 @@ def classical_twin(X, *, clean):
         return np.array(path)
 
     z = np.clip(x / np.maximum(np.sqrt(ewma(21.0)[:-1]), 0.25 * s), -6, 6)
-    recent, precision = cleaned_twin(z, lag_weights(len(x))[0], clean=clean)
-    spread = max(np.var(np.log(s**2 / np.diag(precision))) - 2 / len(x), 0.0)
+    lagged = lag_weights(min(len(x), 504))[0]
+    recent, precision = cleaned_twin(z[-504:], lagged, clean=clean)
+    spread = max(np.var(np.log(s**2 / np.diag(precision))) - 2 * lagged @ lagged, 0.0)
     tilt = (s / np.median(s)) ** (0.03 / (spread + 0.03))
     tilt /= np.sqrt((tilt**2).mean())
     steady, _ = cleaned_twin(x / s, np.full(len(x), 1 / len(x)), clean=clean, tilt=tilt)
@@ -89,7 +91,7 @@ def classical_twin(X, *, clean):
 # ---- what it computes ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("n_rows", "n_assets"), [(160, 12), (130, 90), (100, 98), (60, 100)])
+@pytest.mark.parametrize(("n_rows", "n_assets"), [(160, 12), (130, 90), (100, 98), (60, 100), (600, 8)])
 def test_untrained_it_is_isotonic_qis_on_both_spectra_written_out(n_rows, n_assets):
     X = market(n_rows, n_assets)
     expected = classical_twin(X, clean=isotonic_regression)
@@ -499,6 +501,28 @@ print("fine")
     assert done.stdout.strip() == "fine", done.stderr
 
 
+@pytest.mark.parametrize("network", ["spectral", "dense"])
+def test_the_volatility_of_a_portfolio_is_that_of_the_matrix_and_needs_one(network):
+    X = market()
+    X["a3"] = np.nan
+    model = NeuralShrinkage(None, network=network)
+    with pytest.raises(AttributeError, match="after fit"):
+        model.portfolio_volatility(np.ones(12))
+    with pytest.raises(AttributeError, match="after fit"):
+        model.minimum_variance_weights()
+    model.fit(X)
+    weights = pd.Series(np.arange(12.0) / 66.0, index=X.columns)
+    weights["a3"] = 0.0
+    seen = X.columns != "a3"
+    expected = weights[seen] @ model.covariance_[np.ix_(seen, seen)] @ weights[seen]
+    assert model.portfolio_volatility(weights) == pytest.approx(np.sqrt(expected), rel=1e-12)
+    assert model.minimum_variance_weights(Constraints(max_weight=0.2))[3] == 0.0
+    with pytest.raises(ParameterError, match="inactive"):
+        model.portfolio_volatility(np.full(12, 1 / 12))
+    with pytest.raises(ParameterError, match="other names"):
+        model.portfolio_volatility(weights[::-1])
+
+
 def test_twenty_thousand_assets_are_never_a_square_matrix():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((30, 20_000)) + rng.standard_normal((30, 1))
@@ -507,7 +531,31 @@ def test_twenty_thousand_assets_are_never_a_square_matrix():
     model = NeuralShrinkage(TRAINED, undated="newest").fit(X)
     assert model.factor_.shape[1] < 60
     assert np.isfinite(model.volatility_).all()
+    weights = model.minimum_variance_weights(Constraints(max_weight=0.01))
+    assert weights.sum() == pytest.approx(1.0)
+    assert 0.0 <= weights.min() < weights.max() <= 0.01
+    assert model.portfolio_volatility(weights) < model.portfolio_volatility(np.full(20_000, 5e-5))
     assert model._covariance is None
+
+
+@pytest.mark.parametrize("book", [UNCONSTRAINED, Constraints(), Constraints(max_weight=0.02)])
+def test_the_books_of_a_covariance_that_is_not_formed_are_those_of_the_matrix(book):
+    rng = np.random.default_rng(1)
+    X = 0.01 * (rng.standard_normal((40, 150)) * rng.uniform(0.5, 2.0, 150) + rng.standard_normal((40, 1)))
+    X[:, 7] = np.nan
+    model = NeuralShrinkage(TRAINED, undated="newest").fit(X)
+    weights = model.minimum_variance_weights(book)
+    chosen = MinimumVariance(NeuralShrinkage(TRAINED, undated="newest"), long_only=book.long_only).fit(X)
+    volatility = model.portfolio_volatility(weights)
+    assert model._covariance is None
+    assert chosen.covariance_estimator_._covariance is None
+    assert weights[7] == 0.0
+    assert_allclose(weights, minimum_variance_weights(model.covariance_, book), atol=1e-10)
+    seen = np.arange(150) != 7
+    block = model.covariance_[np.ix_(seen, seen)]
+    assert volatility == pytest.approx(np.sqrt(weights[seen] @ block @ weights[seen]), rel=1e-12)
+    if book.max_weight == 1.0:
+        assert_allclose(chosen.weights_, weights, atol=1e-12)
 
 
 def test_a_few_wild_rows_move_the_correlation_less_than_that_of_the_sample():

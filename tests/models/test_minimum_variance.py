@@ -75,7 +75,7 @@ def test_the_primal_method_alone_finds_the_same_weights(n_assets, slack, seed):
     corner = module._feasible(-np.arange(n_assets) * 10.0, cap)
     expected = minimum_variance_weights(covariance, Constraints(max_weight=cap))
     for weights in (start, corner):
-        found = module._exchange_one_by_one(covariance, weights, cap)
+        found = module._exchange_one_by_one(module._Dense(covariance), weights, cap)
         np.testing.assert_allclose(found, expected, atol=1e-9)
 
 

@@ -6,9 +6,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from random_spectral import random_spectral_bundle
 
 from eigenfolio.constraints import LONG_ONLY
+from eigenfolio.learned.factor_covariance import FactorCovariance
 from eigenfolio.learned.heads import RISK_HORIZONS
 from eigenfolio.learned.spectra import spectral_window
-from eigenfolio.learned.spectral import FactorCovariance
 from eigenfolio.models.minimum_variance import minimum_variance_weights
 from eigenfolio.models.window import prepare_window
 from eigenfolio.training import head_windows as rows

@@ -44,7 +44,7 @@ from sklearn.base import clone
 from eigenfolio.constraints import Constraints
 from eigenfolio.costs import hold, proportional_cost, turnover
 from eigenfolio.errors import DataError, ParameterError, RangeWarning
-from eigenfolio.models import minimum_variance_weights
+from eigenfolio.models.minimum_variance import minimum_variance_of
 from eigenfolio.parallel import run_tasks
 
 if TYPE_CHECKING:
@@ -313,7 +313,7 @@ def _decide(
                 if is_portfolio:
                     weights = fitted.weights_
                 else:
-                    weights = minimum_variance_weights(fitted.covariance_, books[book])
+                    weights = minimum_variance_of(fitted, books[book])
                 outcome.weights[name, book] = _check_weights(weights, len(seen), fitted)
             except Exception as error:  # a failed fold is a recorded result
                 outcome.errors[name, book] = _words(error)

@@ -32,6 +32,7 @@ from scipy.special import expit, logit, softmax
 
 from eigenfolio.artifacts import Bundle
 from eigenfolio.features.regimes import REGIMES
+from eigenfolio.learned.factor_covariance import FactorCovariance
 from eigenfolio.learned.shipped import is_undated
 from eigenfolio.learned.spectra import (
     ASSET_FEATURES,
@@ -40,7 +41,7 @@ from eigenfolio.learned.spectra import (
     TOKEN_FEATURES,
     SpectralWindow,
 )
-from eigenfolio.learned.spectral import FEATURE_BOUND, FactorCovariance, SpectralAnswer, intensities, shrunk_spectrum
+from eigenfolio.learned.spectral import FEATURE_BOUND, SpectralAnswer, intensities, shrunk_spectrum
 from eigenfolio.learned.spectral_kernels import beyond
 
 __all__ = [

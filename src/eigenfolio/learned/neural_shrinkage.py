@@ -17,16 +17,17 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from eigenfolio.artifacts import Bundle, BundleSeries, short_date
+from eigenfolio.constraints import LONG_ONLY, Constraints
 from eigenfolio.errors import DataError, LookaheadError, LookaheadWarning, ParameterError, RangeWarning
 from eigenfolio.learned.estimates import attention_estimate, dense_estimate
+from eigenfolio.learned.factor_covariance import FactorCovariance
 from eigenfolio.learned.guard import Guard, guarded
 from eigenfolio.learned.heads import HEAD_ATTRIBUTES, SelfReport, missing_attribute, self_report
 from eigenfolio.learned.plain_rows import averaged, plain_covariance
-from eigenfolio.learned.risk_interval import risk_interval
+from eigenfolio.learned.risk_interval import checked_weights, risk_interval
 from eigenfolio.learned.shipped import is_shipped_name, is_undated, shipped_bundle, shipped_series
 from eigenfolio.learned.spectra import spectral_window
 from eigenfolio.learned.spectral import (
-    FactorCovariance,
     SpectralAnswer,
     SpectralForward,
     classical_answer,
@@ -35,7 +36,7 @@ from eigenfolio.learned.spectral import (
     shrunk_spectrum,
 )
 from eigenfolio.learned.stored_series import stored_series
-from eigenfolio.models import CovarianceModel
+from eigenfolio.models import CovarianceModel, minimum_variance_weights
 from eigenfolio.models.window import RECENT_ROWS, Window
 
 __all__ = ["NeuralShrinkage"]
@@ -255,6 +256,7 @@ class NeuralShrinkage(CovarianceModel):
         if name in _ESTIMATES:
             self._linear = name
             super().fit(X, active_mask=active_mask)
+            self._active = ~np.isnan(np.diag(self.covariance_))
             return
         window, _, active = self._prepare(X, active_mask)
         described = spectral_window(window, center=not self.assume_centered)
@@ -324,6 +326,72 @@ class NeuralShrinkage(CovarianceModel):
             If a weight is not finite, none differs from 0, an inactive asset is held, or an option leaves its range.
         """
         return risk_interval(self, weights, confidence=confidence, horizon=horizon)
+
+    def minimum_variance_weights(self, constraints: Constraints = LONG_ONLY) -> FloatArray:
+        """Weights of the fully invested book with the smallest variance under `covariance_`.
+
+        Where the spectral network's covariance has a lower rank than there are assets, it is never formed: twenty
+        thousand assets take seconds.
+
+        Parameters
+        ----------
+        constraints : Constraints
+            Long only with a cap, or unconstrained.
+
+        Returns
+        -------
+        ndarray of shape (n_assets,)
+            Finite, sums to one; 0 for inactive assets.
+
+        Raises
+        ------
+        AttributeError
+            Before `fit`.
+        ParameterError, DataError
+            As in `eigenfolio.models.minimum_variance_weights`.
+
+        Examples
+        --------
+        >>> X = np.random.default_rng(0).standard_normal((60, 100)) * 0.01
+        >>> model = NeuralShrinkage("synthetic").fit(X)
+        >>> model.minimum_variance_weights(Constraints(max_weight=0.05)).max().round(6) <= 0.05
+        np.True_
+        """
+        structure = self._structure
+        if structure is None or structure.factor.shape[1] >= len(structure.factor):
+            return minimum_variance_weights(self.covariance_, constraints)
+        return self._spread(minimum_variance_weights(structure, constraints), fill=0.0)
+
+    def portfolio_volatility(self, weights: ArrayLike) -> float:
+        """Predicted volatility of a portfolio per period, from low rank plus diagonal where that is what was fitted.
+
+        Parameters
+        ----------
+        weights : array-like of shape (n_assets,)
+            Held without change; 0 for inactive assets. A Series must carry the names of X in their order.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        AttributeError
+            Before `fit`.
+        ParameterError
+            If a weight is not finite, none differs from 0, or an inactive asset is held.
+
+        Examples
+        --------
+        >>> X = np.random.default_rng(0).standard_normal((60, 4)) * 0.01
+        >>> round(NeuralShrinkage(None).fit(X).portfolio_volatility(np.full(4, 0.25)), 3)
+        0.005
+        """
+        if self._structure is not None:
+            return float(np.sqrt(self._structure.variance(checked_weights(self, weights))))
+        covariance = self.covariance_
+        held = checked_weights(self, weights)
+        return float(np.sqrt(held @ covariance[np.ix_(self._active, self._active)] @ held))
 
     if not TYPE_CHECKING:
 
@@ -423,12 +491,12 @@ class NeuralShrinkage(CovarianceModel):
             raise AttributeError(f"{name} is there after fitting the spectral network")
         return self._structure
 
-    def _spread(self, values: FloatArray, *, square: bool = False) -> FloatArray:
-        """Give the inactive assets NaN."""
+    def _spread(self, values: FloatArray, *, square: bool = False, fill: float = np.nan) -> FloatArray:
+        """Give the inactive assets NaN, or what is to stand there."""
         if self._active.all():
             return values
         n_assets = self._active.size
-        spread = np.full((n_assets, n_assets) if square else (n_assets, *values.shape[1:]), np.nan)
+        spread = np.full((n_assets, n_assets) if square else (n_assets, *values.shape[1:]), fill)
         spread[np.ix_(self._active, self._active) if square else self._active] = values
         return spread
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from eigenfolio.learned.factor_covariance import FactorCovariance
 from eigenfolio.learned.spectra import correlation_eigen, monotone_eigenvalues
-from eigenfolio.learned.spectral import FactorCovariance
 from eigenfolio.models.nonlinear_shrinkage import SMALLEST_CLEAN_EIGENVALUE, qis_eigenvalues
 from eigenfolio.models.window import Window
 

@@ -22,7 +22,7 @@ from eigenfolio.learned.heads import RISK_HORIZONS, missing_attribute, portfolio
 if TYPE_CHECKING:
     from eigenfolio.learned.neural_shrinkage import NeuralShrinkage
 
-__all__ = ["risk_interval"]
+__all__ = ["checked_weights", "risk_interval"]
 
 FloatArray = NDArray[np.float64]
 
@@ -41,7 +41,7 @@ def risk_interval(
         fitted = "_bundle" in vars(model)
         raise AttributeError(missing_attribute("risk_interval", fitted, vars(model).get("_bundle")))
     _check_options(confidence, horizon)
-    held = _checked_weights(model, weights)
+    held = checked_weights(model, weights)
     levels = np.array([0.5 - confidence / 2.0, 0.5 + confidence / 2.0])
     quantiles = report.heads.risk_quantiles(report.inputs, portfolio_inputs(structure, held), levels, horizon)
     low, high = np.sqrt(structure.variance(held)) * np.exp(quantiles)
@@ -58,8 +58,8 @@ def _check_options(confidence: float, horizon: float) -> None:
         )
 
 
-def _checked_weights(model: NeuralShrinkage, weights: ArrayLike) -> FloatArray:
-    """Weights of the active assets."""
+def checked_weights(model: NeuralShrinkage, weights: ArrayLike) -> FloatArray:
+    """Weights of the active assets, (n_active,), from those of the assets of X."""
     names = getattr(model, "feature_names_in_", None)
     if isinstance(weights, pd.Series) and names is not None and list(weights.index) != list(names):
         raise ParameterError("weights are a Series with other names than X, or in another order; reindex them")

@@ -16,18 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
-from scipy.linalg.blas import dsyrk
 from scipy.special import expit, ndtr, softmax
 
 from eigenfolio.artifacts import Bundle
 from eigenfolio.errors import ArtifactError
 from eigenfolio.learned.aggregation import stored_aggregation
+from eigenfolio.learned.factor_covariance import FactorCovariance
 from eigenfolio.learned.spectra import (
     ASSET_FEATURES,
     CONTEXT_FEATURES,
@@ -44,7 +42,6 @@ __all__ = [
     "EIGENVALUE_TRUST",
     "FEATURE_BOUND",
     "RIDGE",
-    "FactorCovariance",
     "SpectralAnswer",
     "SpectralForward",
     "classical_answer",
@@ -228,57 +225,6 @@ class SpectralForward:
         said: FloatArray = np.matmul(x, weight)[..., 0]
         said += bias[:, 0]
         return said
-
-
-@dataclass(frozen=True)
-class FactorCovariance:
-    """A covariance of low rank plus a diagonal: diag(scale) (factor factor' + diag(base)) diag(scale).
-
-    Attributes
-    ----------
-    factor : ndarray of shape (n_assets, rank)
-    scale : ndarray of shape (n_assets,)
-        Volatility per period of a unit diagonal.
-    base : ndarray of shape (n_assets,)
-        Positive.
-    """
-
-    factor: FloatArray
-    scale: FloatArray
-    base: FloatArray
-
-    def dense(self) -> FloatArray:
-        """The whole matrix, (n_assets, n_assets), exactly symmetric."""
-        lower = dsyrk(1.0, self.factor * self.scale[:, None], lower=1)  # zero above the diagonal
-        full: FloatArray = lower + lower.T
-        full[np.diag_indices_from(full)] = np.diag(lower) + self.base * self.scale**2
-        return full
-
-    def variance(self, weights: FloatArray) -> float:
-        """Variance of a portfolio, squared return per period."""
-        exposure = weights * self.scale
-        loading = exposure @ self.factor
-        return float(loading @ loading + exposure @ (self.base * exposure))
-
-    def diagonal(self) -> FloatArray:
-        """Variances, (n_assets,)."""
-        own: FloatArray = (np.einsum("ik,ik->i", self.factor, self.factor) + self.base) * self.scale**2
-        return own
-
-    def solve(self, right: FloatArray) -> FloatArray:
-        """Sigma^-1 right, by Woodbury's identity."""
-        scaled = (right.T / (self.scale * self.base)).T
-        inner = self.factor.T @ scaled
-        solved = scaled - ((self.factor @ cho_solve(self._core, inner)).T / self.base).T
-        result: FloatArray = (solved.T / self.scale).T
-        return result
-
-    @cached_property
-    def _core(self) -> tuple[FloatArray, bool]:
-        gram = self.factor.T @ (self.factor / self.base[:, None])
-        gram[np.diag_indices_from(gram)] += 1.0
-        factored: tuple[FloatArray, bool] = cho_factor(gram, lower=True)
-        return factored
 
 
 def combine(window: SpectralWindow, answer: SpectralAnswer) -> FactorCovariance:

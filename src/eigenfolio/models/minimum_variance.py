@@ -9,6 +9,9 @@ the three sets: first by exchanging every violator at once (a handful of solves)
 settle, by a primal method that changes one bound at a time and lowers the variance at each step, which
 ends for a positive definite matrix. The conditions are verified before an answer is given.
 
+A covariance that can be multiplied and solved without being formed, such as one of low rank plus a diagonal, need not
+be: the method asks for no more than that.
+
 References
 ----------
 .. [1] J. J. Judice and F. M. Pires (1994). A block principal pivoting algorithm for large-scale strictly
@@ -18,6 +21,10 @@ References
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
+
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import LinAlgError, cho_solve, cholesky
@@ -25,10 +32,11 @@ from scipy.linalg import LinAlgError, cho_solve, cholesky
 from eigenfolio.constraints import LONG_ONLY, Constraints
 from eigenfolio.errors import DataError, ParameterError
 
-__all__ = ["minimum_variance_weights"]
+__all__ = ["CovarianceOperator", "minimum_variance_of", "minimum_variance_weights"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int8]
+Places = npt.NDArray[np.intp]
 
 _LOWER, _FREE, _UPPER = -1, 0, 1
 _SMALLEST_PIVOT = 1e-14  # of a correlation: rounding noise of a singular one lies below
@@ -36,13 +44,30 @@ _TOLERANCE = 1e-8  # of the largest marginal variance held, when the conditions 
 _PATIENCE = 5  # block exchanges without fewer violators before the primal method takes over
 
 
-def minimum_variance_weights(covariance: npt.ArrayLike, constraints: Constraints = LONG_ONLY) -> FloatArray:
+@runtime_checkable
+class CovarianceOperator(Protocol):
+    """A positive definite covariance that is known by what it does, not entry by entry."""
+
+    def diagonal(self) -> FloatArray:
+        """Variances, (n_assets,)."""
+
+    def times(self, weights: FloatArray) -> FloatArray:
+        """Covariance with a portfolio of every asset, (n_assets,)."""
+
+    def solve(self, right: FloatArray, among: Places | None = None) -> FloatArray:
+        """Solve the equations of some assets (all unless given); `right` has their order, with one column or more."""
+
+
+def minimum_variance_weights(
+    covariance: npt.ArrayLike | CovarianceOperator, constraints: Constraints = LONG_ONLY
+) -> FloatArray:
     """Weights of the fully invested book with the smallest variance.
 
     Parameters
     ----------
-    covariance : array-like of shape (n_assets, n_assets)
-        Symmetric, squared return per period. Assets with a NaN on the diagonal are inactive.
+    covariance : array-like of shape (n_assets, n_assets) or CovarianceOperator
+        Symmetric, squared return per period. Assets with a NaN on the diagonal of a matrix are inactive; those of an
+        operator are all active.
     constraints : Constraints
         Long only with a cap, or unconstrained.
 
@@ -66,6 +91,13 @@ def minimum_variance_weights(covariance: npt.ArrayLike, constraints: Constraints
     >>> minimum_variance_weights(np.diag([1.0, 4.0]), Constraints(max_weight=0.6)).round(3)
     array([0.6, 0.4])
     """
+    if constraints.max_turnover is not None or constraints.max_positions is not None:
+        raise ParameterError(
+            f"minimum variance does not limit turnover or positions, got {constraints.name}; use skfolio's "
+            "MeanRisk(max_turnover=..., cardinality=...)"
+        )
+    if isinstance(covariance, CovarianceOperator):
+        return _weights(covariance, constraints)
     matrix = np.asarray(covariance, dtype=float)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise DataError(f"covariance must be square, got shape {matrix.shape}")
@@ -73,20 +105,53 @@ def minimum_variance_weights(covariance: npt.ArrayLike, constraints: Constraints
     n_active = active.size
     if n_active == 0:
         raise DataError(f"covariance has no active asset: all {len(matrix)} variances are missing")
-    if constraints.max_turnover is not None or constraints.max_positions is not None:
-        raise ParameterError(
-            f"minimum variance does not limit turnover or positions, got {constraints.name}; use skfolio's "
-            "MeanRisk(max_turnover=..., cardinality=...)"
-        )
-    cap = constraints.effective_cap(n_active)
+    constraints.effective_cap(n_active)  # a cap too tight is told before the matrix is looked at
     block = matrix if n_active == len(matrix) else matrix[np.ix_(active, active)]
     _check_block(block)
-    first = _solve(block, checked=True)
-    first /= first.sum()
-    held = first if not constraints.long_only else _capped(block, first, cap)
     weights = np.zeros(len(matrix))
-    weights[active] = held
+    weights[active] = _weights(_Dense(block), constraints)
     return weights
+
+
+def minimum_variance_of(model: Any, constraints: Constraints) -> FloatArray:
+    """Weights under the covariance of a fitted model, by its own `minimum_variance_weights` where it has that.
+
+    Such a model need not form its matrix.
+    """
+    own = getattr(model, "minimum_variance_weights", None)
+    weights: FloatArray = minimum_variance_weights(model.covariance_, constraints) if own is None else own(constraints)
+    return weights
+
+
+def _weights(covariance: CovarianceOperator, constraints: Constraints) -> FloatArray:
+    n_assets = len(covariance.diagonal())
+    cap = constraints.effective_cap(n_assets)
+    first = covariance.solve(np.ones(n_assets))
+    first /= first.sum()
+    return first if not constraints.long_only else _capped(covariance, first, cap)
+
+
+@dataclass(frozen=True)
+class _Dense:
+    """A matrix as an operator."""
+
+    block: FloatArray
+
+    @cached_property
+    def _variances(self) -> FloatArray:
+        return np.diag(self.block)
+
+    def diagonal(self) -> FloatArray:
+        return self._variances
+
+    def times(self, weights: FloatArray) -> FloatArray:
+        held = np.flatnonzero(weights)
+        product: FloatArray = self.block[:, held] @ weights[held]
+        return product
+
+    def solve(self, right: FloatArray, among: Places | None = None) -> FloatArray:
+        inner = self.block if among is None else self.block[np.ix_(among, among)]
+        return _solve(inner, right, checked=among is None)
 
 
 def _check_block(block: FloatArray) -> None:
@@ -112,8 +177,8 @@ def _not_definite() -> DataError:
     )
 
 
-def _solve(block: FloatArray, target: FloatArray | None = None, *, checked: bool = False) -> FloatArray:
-    """Solve block @ x = target (ones unless given) through the Cholesky factor of the correlation."""
+def _solve(block: FloatArray, right: FloatArray, *, checked: bool) -> FloatArray:
+    """Solve block @ x = right through the Cholesky factor of the correlation."""
     scale = 1.0 / np.sqrt(np.diag(block))
     try:
         factor = cholesky(block * scale[:, None] * scale, lower=True, overwrite_a=True, check_finite=False)
@@ -121,58 +186,54 @@ def _solve(block: FloatArray, target: FloatArray | None = None, *, checked: bool
         raise _not_definite() from None
     if checked and float(np.diag(factor).min()) ** 2 < _SMALLEST_PIVOT:
         raise _not_definite()
-    right = scale if target is None else scale[:, None] * target
-    solution: FloatArray = cho_solve((factor, True), right, check_finite=False)
-    return solution * (scale if target is None else scale[:, None])
+    solution: FloatArray = (cho_solve((factor, True), (right.T * scale).T, check_finite=False).T * scale).T
+    return solution
 
 
-def _capped(block: FloatArray, unconstrained: FloatArray, cap: float) -> FloatArray:
+def _capped(covariance: CovarianceOperator, unconstrained: FloatArray, cap: float) -> FloatArray:
     """Long-only weights in [0, cap] from the unconstrained ones."""
-    n_assets = len(block)
+    n_assets = len(unconstrained)
     if n_assets * cap <= 1.0 + 1e-12:
         return np.full(n_assets, 1.0 / n_assets)
-    weights, settled = _exchange_blocks(block, unconstrained, cap)
+    weights, settled = _exchange_blocks(covariance, unconstrained, cap)
     if not settled:
-        weights = _exchange_one_by_one(block, _feasible(weights, cap), cap)
-    _verify(block, weights, cap)
+        weights = _exchange_one_by_one(covariance, _feasible(weights, cap), cap)
+    _verify(covariance, weights, cap)
     return weights
 
 
-def _equality_solution(block: FloatArray, status: IntArray, cap: float) -> tuple[FloatArray, float]:
+def _equality_solution(covariance: CovarianceOperator, status: IntArray, cap: float) -> tuple[FloatArray, float]:
     """Best weights when the assets at a bound stay there, and the marginal variance of the free ones."""
     weights = np.where(status == _UPPER, cap, 0.0)
     free = np.flatnonzero(status == _FREE)
-    upper = np.flatnonzero(status == _UPPER)
-    rest = 1.0 - cap * upper.size
-    inner = block[np.ix_(free, free)]
-    if upper.size == 0:
-        solution = _solve(inner)
+    n_upper = int((status == _UPPER).sum())
+    rest = 1.0 - cap * n_upper
+    if n_upper == 0:
+        solution = covariance.solve(np.ones(free.size), free)
         level = rest / float(solution.sum())
         weights[free] = level * solution
         return weights, level
-    pull = cap * block[np.ix_(free, upper)].sum(axis=1)
-    ones, drawn = _solve(inner, np.column_stack([np.ones(free.size), pull])).T
+    pull = covariance.times(weights)[free]
+    ones, drawn = covariance.solve(np.column_stack([np.ones(free.size), pull]), free).T
     level = (rest + float(drawn.sum())) / float(ones.sum())
     weights[free] = level * ones - drawn
     return weights, level
 
 
-def _marginal(block: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _marginal(covariance: CovarianceOperator, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Marginal variances Sigma w, and for each the difference that rounding alone can make."""
-    held = np.flatnonzero(weights)
-    marginal: FloatArray = block[:, held] @ weights[held]
-    volatility = np.sqrt(np.diag(block))
-    rounding = 4.0 * len(block) * np.finfo(float).eps * float(volatility @ np.abs(weights)) * volatility
-    return marginal, rounding
+    volatility = np.sqrt(covariance.diagonal())
+    rounding = 4.0 * len(weights) * np.finfo(float).eps * float(volatility @ np.abs(weights)) * volatility
+    return covariance.times(weights), rounding
 
 
-def _exchange_blocks(block: FloatArray, start: FloatArray, cap: float) -> tuple[FloatArray, bool]:
+def _exchange_blocks(covariance: CovarianceOperator, start: FloatArray, cap: float) -> tuple[FloatArray, bool]:
     """Exchange every violator of a bound or of a multiplier's sign, until there is none [1]_."""
-    status = np.zeros(len(block), dtype=np.int8)
-    weights, level = start, float(start @ block @ start)
-    best, fewest, patience = start, len(block) + 1, _PATIENCE
+    status = np.zeros(len(start), dtype=np.int8)
+    weights, level = start, float(start @ covariance.times(start))
+    best, fewest, patience = start, len(start) + 1, _PATIENCE
     while True:
-        marginal, rounding = _marginal(block, weights)
+        marginal, rounding = _marginal(covariance, weights)
         to_lower = (status == _FREE) & (weights < 0.0)
         to_upper = (status == _FREE) & (weights > cap)
         to_free = (status == _LOWER) & (marginal < level - rounding)
@@ -189,7 +250,7 @@ def _exchange_blocks(block: FloatArray, start: FloatArray, cap: float) -> tuple[
         status[to_lower], status[to_upper], status[to_free] = _LOWER, _UPPER, _FREE
         if (status == _UPPER).sum() * cap >= 1.0 or not (status == _FREE).any():
             return best, False
-        weights, level = _equality_solution(block, status, cap)
+        weights, level = _equality_solution(covariance, status, cap)
 
 
 def _feasible(weights: FloatArray, cap: float) -> FloatArray:
@@ -208,20 +269,20 @@ def _feasible(weights: FloatArray, cap: float) -> FloatArray:
     return np.clip(weights - breaks[low] - share * (breaks[high] - breaks[low]), 0.0, cap)
 
 
-def _exchange_one_by_one(block: FloatArray, weights: FloatArray, cap: float) -> FloatArray:
+def _exchange_one_by_one(covariance: CovarianceOperator, weights: FloatArray, cap: float) -> FloatArray:
     """Primal active-set method from a feasible point [2]_."""
-    n_assets = len(block)
+    n_assets = len(weights)
     status = np.where(weights <= 0.0, _LOWER, np.where(weights >= cap, _UPPER, _FREE)).astype(np.int8)
     for _ in range(20 * n_assets + 100):
         if not (status == _FREE).any():
             # A corner: open the pair that gains most by trading, so that the sum can be kept.
-            marginal = block @ weights
+            marginal = covariance.times(weights)
             gain = np.where(status == _LOWER, marginal, np.inf).argmin()
             give = np.where(status == _UPPER, marginal, -np.inf).argmax()
             if marginal[give] <= marginal[gain]:
                 return weights
             status[[gain, give]] = _FREE
-        goal, level = _equality_solution(block, status, cap)
+        goal, level = _equality_solution(covariance, status, cap)
         direction = goal - weights
         free = status == _FREE
         step = np.full(n_assets, np.inf)
@@ -236,7 +297,7 @@ def _exchange_one_by_one(block: FloatArray, weights: FloatArray, cap: float) -> 
             weights[blocking] = 0.0 if falling[blocking] else cap
             continue
         weights = goal
-        marginal, rounding = _marginal(block, weights)
+        marginal, rounding = _marginal(covariance, weights)
         wrong = np.where(status == _LOWER, level - marginal, np.where(status == _UPPER, marginal - level, 0.0))
         wrong -= rounding
         worst = int(wrong.argmax())
@@ -246,13 +307,13 @@ def _exchange_one_by_one(block: FloatArray, weights: FloatArray, cap: float) -> 
     raise _badly_conditioned("the active set does not settle")
 
 
-def _verify(block: FloatArray, weights: FloatArray, cap: float) -> None:
+def _verify(covariance: CovarianceOperator, weights: FloatArray, cap: float) -> None:
     """Raise unless the optimality conditions hold to 1e-8 of the largest marginal variance held.
 
     Where assets cancel almost exactly, marginal variances are small differences of large terms: what
     rounding of those terms can make is allowed for.
     """
-    marginal, rounding = _marginal(block, weights)
+    marginal, rounding = _marginal(covariance, weights)
     edge = 1e-9 * cap
     can_fall, can_rise = weights > edge, weights < cap - edge
     # No trade from an asset that can fall to one that can rise may lower the variance.

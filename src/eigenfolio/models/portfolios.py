@@ -22,7 +22,7 @@ from eigenfolio.constraints import Constraints
 from eigenfolio.errors import ParameterError
 from eigenfolio.models.covariance_model import positive_number, whole_number
 from eigenfolio.models.linear_shrinkage import LedoitWolf
-from eigenfolio.models.minimum_variance import minimum_variance_weights
+from eigenfolio.models.minimum_variance import minimum_variance_of
 from eigenfolio.models.window import BoolArray, active_assets, check_returns, prepare_window
 
 __all__ = ["EqualWeight", "InverseVolatility", "MinimumVariance", "MissingSafe"]
@@ -274,7 +274,7 @@ class MinimumVariance(_Portfolio):
         cut = {key: _of_assets(value, active, shape=returns.shape, names=names) for key, value in routed.items()}
         self.covariance_estimator_ = estimator.fit(_labelled(returns[:, active], X, active), **cut)
         self.weights_ = np.zeros(active.size)
-        self.weights_[active] = minimum_variance_weights(estimator.covariance_, constraints)
+        self.weights_[active] = minimum_variance_of(estimator, constraints)
         return self
 
     def _estimator(self) -> BaseCovariance:

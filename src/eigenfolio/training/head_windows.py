@@ -28,10 +28,11 @@ from eigenfolio.artifacts import Bundle
 from eigenfolio.constraints import Constraints
 from eigenfolio.errors import DataError
 from eigenfolio.features.regimes import REGIMES
+from eigenfolio.learned.factor_covariance import FactorCovariance
 from eigenfolio.learned.guard import guarded
 from eigenfolio.learned.heads import PORTFOLIO_INPUTS, RISK_HORIZONS, head_inputs, input_range, portfolio_inputs
 from eigenfolio.learned.spectra import SpectralWindow, Spectrum
-from eigenfolio.learned.spectral import FactorCovariance, SpectralForward, combine, shrunk_spectrum
+from eigenfolio.learned.spectral import SpectralForward, combine, shrunk_spectrum
 from eigenfolio.models.minimum_variance import minimum_variance_weights
 from eigenfolio.parallel import run_tasks
 from eigenfolio.training.covariance_losses import oracle_intensity
