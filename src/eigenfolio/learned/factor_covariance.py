@@ -30,7 +30,7 @@ class FactorCovariance:
     Examples
     --------
     >>> covariance = FactorCovariance(np.array([[1.0], [2.0]]), np.array([0.01, 0.02]), np.array([1.0, 0.5]))
-    >>> covariance.dense().tolist()
+    >>> covariance.dense().round(6).tolist()
     [[0.0002, 0.0004], [0.0004, 0.0018]]
     >>> covariance.solve(np.array([0.0006, 0.0022])).round(12)
     array([1., 1.])
