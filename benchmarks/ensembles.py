@@ -63,6 +63,9 @@ TRAININGS: dict[str, dict[str, object]] = {
     "six seeds": {"n_members": 6},
     "spectra: both, steady alone, recent alone": {"diversity": Diversity(spectra=("both", "steady", "recent"))},
     "widths: 8, 16, 32": {"diversity": Diversity(n_units=(8, 16, 32))},
+    "activations: gelu, silu, tanh": {"diversity": Diversity(activations=("gelu", "silu", "tanh"))},
+    "depths: 1, 2, 3": {"diversity": Diversity(depths=(1, 2, 3))},
+    "inputs: all, no tails, no clustering": {"diversity": Diversity(features=("all", "no_tails", "no_clustering"))},
     "periods: all, first 60 %, last 60 %": {"diversity": Diversity(periods=((0.0, 1.0), (0.0, 0.6), (0.4, 1.0)))},
     "losses: as is, long-only +1, likelihood +0.5": {
         "diversity": Diversity(losses=({}, {"long_only": 1.0}, {"likelihood": 0.5}))
