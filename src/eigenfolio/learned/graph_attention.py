@@ -23,8 +23,9 @@ from sklearn.utils import Tags
 
 from eigenfolio.artifacts import Bundle, BundleSeries
 from eigenfolio.constraints import Constraints
-from eigenfolio.errors import ArtifactError, DataError, EigenfolioError, LookaheadError, ParameterError
+from eigenfolio.errors import ArtifactError, EigenfolioError, LookaheadError, ParameterError
 from eigenfolio.learned.asset_graphs import default_covariance, graph_name, graph_view
+from eigenfolio.learned.given_rows import newest_date
 from eigenfolio.learned.node_features import NODE_FEATURES
 from eigenfolio.learned.stored_series import stored_series
 from eigenfolio.models.limited_turnover import Holdings, read_holdings
@@ -186,7 +187,7 @@ class GraphAttentionPortfolio(_Portfolio):
             raise ParameterError(f"undated must be 'raise' or 'newest', got {self.undated!r}")
         returns, mask = check_returns(self, X, active_mask)
         active = active_assets(returns, mask)
-        bundle = self.choose_bundle(_last_date(X))
+        bundle = self.choose_bundle(newest_date(X))
         method = self._method(bundle)
         past = pd.DataFrame(returns, X.index, X.columns) if isinstance(X, pd.DataFrame) else returns
         view = graph_view(past, active, graph=method, covariance_estimator=self.covariance_estimator)
@@ -439,14 +440,6 @@ def _series(weights: Any) -> BundleSeries:
     if isinstance(weights, str | PathLike):
         return stored_series(weights)
     raise ParameterError(f"weights must be None, a path, a Bundle or a BundleSeries, got {type(weights).__name__}")
-
-
-def _last_date(X: Any) -> pd.Timestamp | None:
-    if not isinstance(X, pd.DataFrame) or not isinstance(X.index, pd.DatetimeIndex) or len(X) == 0:
-        return None
-    if not X.index.is_monotonic_increasing:
-        raise DataError("the rows of X must be in the order of their dates, oldest first; sort X with X.sort_index()")
-    return X.index[-1]
 
 
 def _trained_to_trade_little(weights: Any) -> bool:

@@ -18,9 +18,10 @@ from scipy.linalg import cho_factor, cho_solve
 
 from eigenfolio.artifacts import Bundle, BundleSeries, short_date
 from eigenfolio.constraints import LONG_ONLY, Constraints
-from eigenfolio.errors import DataError, LookaheadError, LookaheadWarning, ParameterError, RangeWarning
+from eigenfolio.errors import LookaheadError, LookaheadWarning, ParameterError, RangeWarning
 from eigenfolio.learned.estimates import attention_estimate, dense_estimate
 from eigenfolio.learned.factor_covariance import FactorCovariance
+from eigenfolio.learned.given_rows import joined_rows, mask_of, newest_date
 from eigenfolio.learned.guard import Guard, guarded
 from eigenfolio.learned.heads import HEAD_ATTRIBUTES, SelfReport, missing_attribute, self_report
 from eigenfolio.learned.plain_rows import averaged, plain_covariance
@@ -234,16 +235,16 @@ class NeuralShrinkage(CovarianceModel):
         if self._kept is None:
             return self.fit(X, active_mask=active_mask)
         rows, mask = self._kept
-        joined = _joined_rows(rows, X)
+        joined = joined_rows(rows, X)
         if mask is not None or active_mask is not None:
-            mask = np.concatenate([_mask_of(rows, mask), _mask_of(X, active_mask)])
+            mask = np.concatenate([mask_of(rows, mask), mask_of(X, active_mask)])
         self._fit(joined, mask)
         self._keep(joined, mask)
         return self
 
     def _fit(self, X: Any, active_mask: Any) -> None:
         self._check_parameters()
-        date = _last_date(X)
+        date = newest_date(X)
         bundle = self.choose_bundle(date)
         name = bundle.network if bundle is not None else self.network or "spectral"
         if self.network not in (None, name):
@@ -412,7 +413,7 @@ class NeuralShrinkage(CovarianceModel):
         n_kept = None if self.lookback is None else max(self.lookback, RECENT_ROWS)
         last = slice(None if n_kept is None else -n_kept, None)
         rows = X.iloc[last] if isinstance(X, pd.DataFrame) else np.asarray(X)[last]
-        self._kept = (rows, None if active_mask is None else _mask_of(X, active_mask)[last])
+        self._kept = (rows, None if active_mask is None else mask_of(X, active_mask)[last])
 
     @property
     def covariance_(self) -> FloatArray:
@@ -573,62 +574,3 @@ def _spectral_forward(bundle: Bundle) -> SpectralForward:
         object.__setattr__(bundle, "_forward", found)
     prepared: SpectralForward = found
     return prepared
-
-
-def _joined_rows(seen: Any, X: Any) -> Any:
-    """Rows seen and new ones under each other; they must be of the same assets and kind."""
-    framed = isinstance(seen, pd.DataFrame)
-    if framed != isinstance(X, pd.DataFrame):
-        raise DataError(
-            "rows added by partial_fit must be of the kind seen before: either all DataFrames or all arrays"
-        )
-    added: Any = X if framed else np.asarray(X)
-    if added.ndim != 2 or added.shape[1] != seen.shape[1]:
-        raise DataError(
-            f"X has {added.shape[1] if added.ndim == 2 else 1} features, but NeuralShrinkage is expecting "
-            f"{seen.shape[1]} features as input; partial_fit adds rows of the assets seen before, fit begins anew"
-        )
-    if not framed:
-        return np.concatenate([seen, added])
-    if list(seen.columns) != list(added.columns):
-        raise DataError(
-            "rows added by partial_fit must have the columns seen before, in their order: expected "
-            f"{list(seen.columns)[:5]}, got {list(added.columns)[:5]} as the first; to change the assets, call fit"
-        )
-    if isinstance(seen.index, pd.DatetimeIndex) != isinstance(added.index, pd.DatetimeIndex):
-        raise DataError("rows added by partial_fit must have dates where those seen before have them, and only there")
-    if isinstance(seen.index, pd.DatetimeIndex) and len(added) and added.index[0] <= seen.index[-1]:
-        raise DataError(
-            f"rows added by partial_fit must be later than those seen ({short_date(seen.index[-1])}), got "
-            f"{short_date(added.index[0])}; to begin anew, call fit"
-        )
-    return pd.concat([seen, added])
-
-
-def _mask_of(X: Any, active_mask: Any) -> NDArray[np.bool_]:
-    """The mask of X as an array in its order, True without one."""
-    shape = np.shape(X)
-    if active_mask is None:
-        return np.ones(shape, dtype=bool)
-    if isinstance(active_mask, pd.DataFrame) and isinstance(X, pd.DataFrame):
-        active_mask = active_mask.reindex(index=X.index, columns=X.columns)
-    mask = np.asarray(active_mask)
-    if mask.shape != shape or mask.dtype != np.bool_:
-        raise ParameterError(
-            f"active_mask must be boolean and cover X, of shape {shape}; got {mask.dtype} of shape {mask.shape} or "
-            "labels that X does not have"
-        )
-    return mask
-
-
-def _last_date(X: Any) -> pd.Timestamp | None:
-    """Date of the last row, which must be the newest; None where X has no dates."""
-    if not isinstance(X, pd.DataFrame) or not isinstance(X.index, pd.DatetimeIndex) or len(X) == 0:
-        return None
-    if not X.index.is_monotonic_increasing:
-        raise DataError("the rows of X must be in the order of their dates, oldest first; sort X with X.sort_index()")
-    if X.index.tz is not None:
-        raise DataError(
-            f"the dates of X carry a time zone ({X.index.tz}), those of weights none; use X.tz_localize(None)"
-        )
-    return X.index[-1]
