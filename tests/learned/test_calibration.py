@@ -43,7 +43,7 @@ def test_once_a_regime_fills_the_window_the_forecast_has_its_size(regime):
     assert ratios.shape == (320,)
     assert 0.97 < ratios.mean() < 1.03
     assert (np.abs(ratios - 1.0) < 0.15).mean() >= 0.95  # the level is measured on some 28 rows, and is noisy
-    assert (np.abs(ratios - 1.0) < 0.25).mean() >= 0.99
+    assert (np.abs(ratios - 1.0) >= 0.25).sum() <= 1
 
 
 @pytest.mark.parametrize(("rows", "lowest"), [(10, np.sqrt(3.0)), (21, 2.4), (63, 2.7)])
