@@ -135,9 +135,10 @@ def load_pretrain_config(path: str | Path | None, **overrides: Any) -> PretrainO
 
 
 def _pretrain_preset(given: dict[str, Any]) -> dict[str, Any]:
-    """What a configuration of `pretrain` is laid over: the training of its network, whole or a twentieth of it.
+    """What a configuration of `pretrain` is laid over: the training of its network, or a twentieth of it.
 
-    The spectral network has its training under `training`, the others under their names.
+    The spectral network has its training under `training`, the others under their names; what ships of it has learned
+    from two and a half times its mixture.
     """
     from eigenfolio.pipeline.pretrain_options import TRAININGS
 
@@ -146,6 +147,8 @@ def _pretrain_preset(given: dict[str, Any]) -> dict[str, Any]:
     training = TRAININGS[other or "spectral"]()
     if given.get("preset", "quick") == "quick":
         training = training.scaled(0.05).model_copy(update={"n_members": 1})
+    elif other is None:
+        training = training.scaled(2.5)
     budgets = {"total": 21_600.0}  # 3 hours on 2 cores
     return {other or "training": training.model_dump(mode="json"), "budgets": budgets}
 
