@@ -34,16 +34,16 @@ def test_once_a_regime_fills_the_window_the_forecast_has_its_size(regime):
     """The mean of r' S^-1 r / N over all r of the true covariance, which is 1 where the size is right."""
     start = N_ROWS * list(LEVELS).index(regime)
     ratios = []
-    for seed in range(11, 51):
+    for seed in range(11, 21):
         returns, calm = drawn_market(seed)
         for row in range(start + LOOKBACK, start + N_ROWS, STEP):
             truth = LEVELS[regime] ** 2 * calm
             ratios.append(np.trace(np.linalg.solve(fitted(returns, row).covariance_, truth)) / N_ASSETS)
     ratios = np.array(ratios)
-    assert ratios.shape == (320,)
+    assert ratios.shape == (80,)
     assert 0.97 < ratios.mean() < 1.03
     assert (np.abs(ratios - 1.0) < 0.15).mean() >= 0.95  # the level is measured on some 28 rows, and is noisy
-    assert (np.abs(ratios - 1.0) >= 0.25).sum() <= 1
+    assert np.abs(ratios - 1.0).max() < 0.25
 
 
 @pytest.mark.parametrize(("rows", "lowest"), [(10, np.sqrt(3.0)), (21, 2.4), (63, 2.7)])

@@ -109,3 +109,10 @@ def test_a_card_lists_the_candidates_of_the_best_rule():
     assert "| simplex | -0.00100 | 0.00200 |" in lines
     assert "by turns in spectra both." in "\n".join(lines)
     assert ensemble_lines({"training": {"n_members": 3}}) == []
+
+
+def test_a_card_says_how_the_size_of_the_joined_answers_was_mended():
+    told = {"training": {"n_members": 3, "diversity": {}}, "aggregation": {"name": "mean"}}
+    told["size"] = {"shift": 0.0123, "before": 1.024, "after": 1.0}
+    line = "1.024; moving the biases of all scales by +0.0123 made it 1.000."
+    assert line in "\n".join(ensemble_lines(told))

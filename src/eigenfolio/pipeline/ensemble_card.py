@@ -34,6 +34,12 @@ def ensemble_lines(details: Mapping[str, Any]) -> list[str]:
     lines = ["## Ensemble", "", f"- {training['n_members']} members, which differ by their seeds"]
     lines[-1] += f", and by turns in {differ}." if differ else " alone."
     lines.append(f"- Their answers become one by the rule {rule['name']!r}{_weights(rule)}.")
+    if "size" in details:
+        size = details["size"]
+        lines.append(
+            f"- The mean of r' S^-1 r / N over the training windows was {size['before']:.3f}; moving the biases of all "
+            f"scales by {size['shift']:+.4f} made it {size['after']:.3f}."
+        )
     if "candidates" in rule:
         lines += [
             "",

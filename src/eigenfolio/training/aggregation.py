@@ -52,10 +52,19 @@ from eigenfolio.training.spectral import (
     SpectralLoss,
     SpectralSamples,
     correlation_and_volatility,
+    network_inputs,
     spectral_loss,
 )
 
-__all__ = ["AggregationOptions", "FittedAggregation", "check_ensemble", "fit_aggregation", "fit_gate"]
+__all__ = [
+    "AggregationOptions",
+    "FittedAggregation",
+    "check_ensemble",
+    "fit_aggregation",
+    "fit_gate",
+    "joined",
+    "members_said",
+]
 
 FloatArray = NDArray[np.float64]
 SampleLoss = Callable[[Callable[..., Any], Any], Loss]
@@ -298,11 +307,9 @@ class _Judge:
         return len(self.networks)
 
     def said(self, *inputs: Tensor) -> SpectralOutput:
-        """What every member says, with the part of it that is taken of eigenvalues."""
+        """What every member says."""
         with torch.no_grad():
-            outputs = [network(*inputs) for network in self.networks]
-        stacked = [torch.stack([output[i] for output in outputs]) for i in range(4)]
-        return SpectralOutput(EIGENVALUE_TRUST * stacked[0], *stacked[1:])
+            return members_said(self.networks, *inputs)
 
     def batches(self, rows: Tensor) -> Iterator[tuple[list[SpectralBatch], Tensor]]:
         """Batches of some windows, and their positions."""
@@ -324,12 +331,7 @@ class _Judge:
 
     def trimmed(self, n_trimmed: int, batch: list[SpectralBatch]) -> Tensor:
         """Loss of the trimmed mean, (n,)."""
-        kept = slice(n_trimmed, self.n_members - n_trimmed)
-
-        def call(*inputs: Tensor) -> SpectralOutput:
-            return SpectralOutput(*(x.sort(dim=0).values[kept].mean(dim=0, keepdim=True) for x in self.said(*inputs)))
-
-        return self.loss(call, batch).total[0]
+        return self.loss(lambda *inputs: _trimmed(self.said(*inputs), n_trimmed), batch).total[0]
 
     def of(self, rule: Aggregation, rows: Tensor) -> FloatArray:
         """Loss of a rule on some windows, (n,)."""
@@ -350,9 +352,7 @@ class _Judge:
         return np.asarray(found[:, rows].numpy())
 
     def _residual(self, group: SpectralBatch) -> Tensor:
-        scaled = (self.scaler(name, getattr(group, f"{name}s")) for name in ("token", "asset"))
-        inputs = [*scaled, self.scaler("context", group.context), group.valid, self.scaler("summary", group.summary)]
-        output = self.said(*inputs)
+        output = self.said(*network_inputs(self.scaler, group))
         correlation, logs = correlation_and_volatility(group, output)
         volatility = (logs + output.log_scale.double().unsqueeze(-1)).exp()
         factor = torch.linalg.cholesky(volatility.unsqueeze(-1) * correlation * volatility.unsqueeze(-2))
@@ -360,6 +360,38 @@ class _Judge:
         total = raw.sum(dim=-1, keepdim=True)  # 1 over the predicted variance
         path = torch.einsum("nta,mna->mnt", group.future.double(), raw / total)
         return torch.log(path.square().mean(dim=-1) + 1e-9) + torch.log(total[..., 0])
+
+
+def members_said(networks: Sequence[nn.Module], *inputs: Tensor) -> SpectralOutput:
+    """What every member says without dropout, with the part of it that is taken of eigenvalues; members first."""
+    outputs = [network.eval()(*inputs) for network in networks]
+    stacked = [torch.stack([output[i] for output in outputs]) for i in range(4)]
+    return SpectralOutput(EIGENVALUE_TRUST * stacked[0], *stacked[1:])
+
+
+def joined(output: SpectralOutput, rule: Aggregation | None, summary: Tensor) -> SpectralOutput:
+    """The members' answers as one, with an axis of one member.
+
+    Parameters
+    ----------
+    output : SpectralOutput
+        Members first.
+    rule : Aggregation or None
+        None is the plain mean.
+    summary : Tensor of shape (n, n_summary)
+        Raw.
+    """
+    if rule is None:
+        return SpectralOutput(*(part.mean(dim=0, keepdim=True) for part in output))
+    if rule.n_trimmed:
+        return _trimmed(output, rule.n_trimmed)
+    states = np.ones((len(summary), 1)) if rule.gate is None else rule.gate.probabilities(summary.double().numpy())
+    return _blend(output, torch.from_numpy(states @ rule.weights), rule.by_share)
+
+
+def _trimmed(output: SpectralOutput, n_trimmed: int) -> SpectralOutput:
+    """The mean of what is left of every number without its extremes, with an axis of one member."""
+    return SpectralOutput(*(x.sort(dim=0).values[n_trimmed : len(x) - n_trimmed].mean(0, keepdim=True) for x in output))
 
 
 def _blend(output: SpectralOutput, held: Tensor, by_share: bool) -> SpectralOutput:

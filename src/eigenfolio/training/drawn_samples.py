@@ -16,7 +16,7 @@ import torch
 from eigenfolio.training.mixture import DrawnWindow
 from eigenfolio.training.spectral import SpectralBatch, SpectralSamples
 
-__all__ = ["drawn_samples"]
+__all__ = ["drawn_samples", "without_spectra"]
 
 
 def drawn_samples(drawn: Sequence[DrawnWindow], *, domains: Mapping[str, int] | None = None) -> SpectralSamples:
@@ -37,6 +37,11 @@ def drawn_samples(drawn: Sequence[DrawnWindow], *, domains: Mapping[str, int] | 
         key = (len(window.window.log_volatility), len(window.future), window.earlier is not None)
         shapes.setdefault(key, []).append(window)
     return SpectralSamples(tuple(_group(shapes[shape], domains or {}) for shape in sorted(shapes)))
+
+
+def without_spectra(drawn: Sequence[DrawnWindow]) -> list[DrawnWindow]:
+    """The same windows without their spectra, which are nearly all of their memory, once they are stacked."""
+    return [replace(window, window=replace(window.window, spectra=())) for window in drawn]
 
 
 def _group(drawn: list[DrawnWindow], domains: Mapping[str, int]) -> SpectralBatch:

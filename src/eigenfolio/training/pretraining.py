@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from eigenfolio.artifacts import Bundle, CheckpointStore
 from eigenfolio.learned.spectral import feature_names
 from eigenfolio.training.aggregation import AggregationOptions, check_ensemble, fit_aggregation
 from eigenfolio.training.domain_adaptation import DomainAdaptation, adapted_loss
-from eigenfolio.training.drawn_samples import drawn_samples
+from eigenfolio.training.drawn_samples import drawn_samples, without_spectra
 from eigenfolio.training.ensemble import Diversity, fit_members, member_weights, restrict_spectra
 from eigenfolio.training.heads import add_heads
 from eigenfolio.training.initial_weights import SYNTHETIC, bundle_scaler, initial_bundle, take_weights
@@ -30,6 +30,7 @@ from eigenfolio.training.member_networks import member_networks, stored_members,
 from eigenfolio.training.mixture import WindowSource, draw_mixture
 from eigenfolio.training.optimisers import AdamW
 from eigenfolio.training.schedules import OneCycle
+from eigenfolio.training.size import fit_size
 from eigenfolio.training.spectral import SpectralLoss, fit_scaler, spectral_loss
 from eigenfolio.training.transfer import arranged, check_transfer, with_heads
 
@@ -232,6 +233,7 @@ def train_spectral(
     watched = draw_mixture(panels, watching, through=through, seed=seed + 1, n_jobs=n_jobs, on_done=on_draw)
     domains = None if adaptation is None else adaptation.domains()
     samples, validation = (drawn_samples(windows, domains=domains) for windows in (drawn, watched))
+    drawn, watched = without_spectra(drawn), without_spectra(watched)
     drawing = time.perf_counter() - began
     shapes = options.diversity.shapes(options.n_members, options.network.n_units)
     if start is not None:
@@ -271,6 +273,7 @@ def train_spectral(
                 options=options.aggregation,
                 diversity=options.diversity,
             )
+            size = fit_size(networks, scaler, samples=samples, rule=joined.rule)
     finally:
         torch.set_num_threads(threads)
     tensors, shape_options = stored_members(networks, shapes)
@@ -290,6 +293,7 @@ def train_spectral(
             "losses": [[(r.train["total"], r.validation["total"]) for r in history.epochs] for history in histories],
             "training": options.model_dump(mode="json"),
             "aggregation": joined.details,
+            "size": asdict(size),
             **({} if start is None else {"initial_digest": start.digest}),
             **(details or {}),
         },

@@ -39,12 +39,15 @@ from eigenfolio.training.loop import Loss
 from eigenfolio.training.named_losses import NamedTerms, named_loss, needs_pairs
 
 __all__ = [
+    "LARGEST_DISTANCE",
     "Scaler",
     "SpectralBatch",
     "SpectralLoss",
     "SpectralSamples",
+    "correlation_and_volatility",
     "fit_scaler",
     "log_parts",
+    "network_inputs",
     "spectral_loss",
     "spectral_network",
 ]
@@ -52,8 +55,10 @@ __all__ = [
 FloatArray = NDArray[np.float64]
 Adaptation = Callable[[Loss, list[tuple[Tensor, ...]], "list[SpectralBatch]"], Loss]
 
+LARGEST_DISTANCE = 12.0
+"""Of the likelihood's quadratic form per asset and row, before it is slowed."""
+
 _SMALL_UNIVERSE, _SMALL_CAP, _CAP = 40, 0.10, 0.05
-_LARGEST_DISTANCE = 12.0  # of the likelihood's quadratic form per asset and row
 _FLOOR = 1e-9
 
 
@@ -299,6 +304,17 @@ def fit_scaler(samples: SpectralSamples) -> Scaler:
     return Scaler(center, scale)
 
 
+def network_inputs(scaler: Scaler, group: SpectralBatch) -> tuple[Tensor, ...]:
+    """What a network is given of windows, in the order of its arguments."""
+    return (
+        scaler("token", group.tokens),
+        scaler("asset", group.assets),
+        scaler("context", group.context),
+        group.valid,
+        scaler("summary", group.summary),
+    )
+
+
 def correlation_and_volatility(batch: SpectralBatch, output: SpectralOutput) -> tuple[Tensor, Tensor]:
     """PyTorch twin of `eigenfolio.learned.spectral.combine`, with leading axes of members.
 
@@ -361,8 +377,8 @@ def _slowed(distance: Tensor) -> Tensor:
     A window in which the market jumped would otherwise outweigh thousands; a cut would give it no gradient at all, and
     weights that are far too small everywhere would look good.
     """
-    beyond = distance.clamp(min=_LARGEST_DISTANCE)
-    return distance.clamp(max=_LARGEST_DISTANCE) + _LARGEST_DISTANCE * torch.log(beyond / _LARGEST_DISTANCE)
+    beyond = distance.clamp(min=LARGEST_DISTANCE)
+    return distance.clamp(max=LARGEST_DISTANCE) + LARGEST_DISTANCE * torch.log(beyond / LARGEST_DISTANCE)
 
 
 def _log_variance(weights: Tensor, future: Tensor) -> Tensor:
@@ -397,13 +413,7 @@ def spectral_loss(
     }
 
     def answer(call: Callable[..., Any], group: SpectralBatch) -> tuple[SpectralOutput, tuple[Tensor, ...]]:
-        said = call(
-            scaler("token", group.tokens),
-            scaler("asset", group.assets),
-            scaler("context", group.context),
-            group.valid,
-            scaler("summary", group.summary),
-        )
+        said = call(*network_inputs(scaler, group))
         return SpectralOutput(*said[:4]), tuple(said[4:])
 
     def estimate(group: SpectralBatch, output: SpectralOutput) -> Tensor:
