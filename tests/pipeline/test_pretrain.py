@@ -268,7 +268,7 @@ def test_a_vintage_is_a_year_up_to_2020_or_synthetic(vintage):
 
 def test_quick_is_a_twentieth_and_full_is_what_ships():
     quick, full = (load_pretrain_config(None, preset=preset) for preset in ("quick", "full"))
-    assert full.training == SpectralTraining()
+    assert full.training == SpectralTraining().scaled(2.5)
     assert quick.training == SpectralTraining(n_members=1).scaled(0.05)
     assert quick.vintages == full.vintages == ("2008", "2012", "2016", "2020", "synthetic")
     assert quick.budgets.total == full.budgets.total == 2 * 3 * 3600

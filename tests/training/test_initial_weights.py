@@ -42,7 +42,12 @@ def test_members_start_from_the_members_of_the_bundle_in_turn_with_its_scaler(tm
         if name.endswith(("_center", "_scale")):
             assert_array_equal(made.tensors[name], tensor)
         else:
-            assert np.abs(made.tensors[name] - tensor[[0, 1, 0]]).max() < 1e-9, name
+            found = made.tensors[name].copy()
+            if name == "summary_out.bias":  # its first entries are the scale's, which gets its size after training
+                shift = made.details["size"]["shift"]
+                assert np.abs(found[:, 0] - tensor[[0, 1, 0], 0] - shift).max() < 1e-7
+                found[:, 0] = tensor[[0, 1, 0], 0]
+            assert np.abs(found - tensor[[0, 1, 0]]).max() < 1e-9, name
     assert made.details["initial_digest"] == start.digest
 
 

@@ -32,7 +32,7 @@ from eigenfolio.errors import ParameterError
 from eigenfolio.training.loop import Loss
 from eigenfolio.training.spectral import SpectralBatch, SpectralSamples
 
-__all__ = ["AdaptationSamples", "DomainAdaptation", "adapted_loss", "coral_distance", "domain_loss"]
+__all__ = ["TARGET", "AdaptationSamples", "DomainAdaptation", "adapted_loss", "coral_distance", "domain_loss"]
 
 SOURCE, TARGET = 0, 1
 

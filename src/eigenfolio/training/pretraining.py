@@ -32,7 +32,7 @@ from eigenfolio.training.optimisers import AdamW
 from eigenfolio.training.schedules import OneCycle
 from eigenfolio.training.size import fit_size
 from eigenfolio.training.spectral import SpectralLoss, fit_scaler, spectral_loss
-from eigenfolio.training.transfer import arranged, check_transfer, with_heads
+from eigenfolio.training.transfer import arranged, check_transfer, labelled, with_heads
 
 __all__ = [
     "SpectralOptions",
@@ -273,7 +273,7 @@ def train_spectral(
                 options=options.aggregation,
                 diversity=options.diversity,
             )
-            size = fit_size(networks, scaler, samples=samples, rule=joined.rule)
+            size = fit_size(networks, scaler, samples=labelled(samples, adaptation), rule=joined.rule)
     finally:
         torch.set_num_threads(threads)
     tensors, shape_options = stored_members(networks, shapes)

@@ -16,13 +16,13 @@ from torch import nn
 
 from eigenfolio.models.networks.spectral import SpectralShrinkageNetwork
 from eigenfolio.training.curriculum import CurriculumSamples
-from eigenfolio.training.domain_adaptation import AdaptationSamples, DomainAdaptation
+from eigenfolio.training.domain_adaptation import TARGET, AdaptationSamples, DomainAdaptation
 from eigenfolio.training.mixture import WindowSource
 from eigenfolio.training.named_losses import needs_pairs
 from eigenfolio.training.spectral import SpectralLoss, SpectralSamples
 from eigenfolio.training.spectral_heads import SpectralHeads
 
-__all__ = ["arranged", "check_transfer", "with_heads"]
+__all__ = ["arranged", "check_transfer", "labelled", "with_heads"]
 
 
 def check_transfer(sources: Sequence[WindowSource], loss: SpectralLoss, adaptation: DomainAdaptation | None) -> None:
@@ -56,6 +56,16 @@ def arranged(samples: SpectralSamples, *, adaptation: DomainAdaptation | None, c
         sizes = torch.cat([torch.full((len(group),), group.n_assets) for group in samples.groups])
         found = CurriculumSamples(found, sizes, curriculum)
     return found
+
+
+def labelled(samples: SpectralSamples, adaptation: DomainAdaptation | None) -> SpectralSamples:
+    """The windows whose futures may be learned from: all but those of a target without labels."""
+    if adaptation is None or adaptation.target_labels:
+        return samples
+    kept = [
+        (group, torch.nonzero(group.domain != TARGET)[:, 0]) for group in samples.groups if group.domain is not None
+    ]
+    return SpectralSamples(tuple(group.take(rows) for group, rows in kept if len(rows)))
 
 
 def with_heads(
