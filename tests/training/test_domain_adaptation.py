@@ -13,6 +13,7 @@ from torch import nn
 
 from eigenfolio.errors import ParameterError
 from eigenfolio.training import pretraining
+from eigenfolio.training.aggregation import AggregationOptions
 from eigenfolio.training.domain_adaptation import (
     AdaptationSamples,
     DomainAdaptation,
@@ -39,11 +40,12 @@ def panel(seed=0) -> pd.DataFrame:
     return pd.DataFrame(0.01 * (common + own * rng.uniform(0.2, 3.0, 14)), index=INDEX)
 
 
-def train(adaptation, *, seed=1, returns=None, n_members=1, epochs=2, rate=1e-2):
+def train(adaptation, *, seed=1, returns=None, n_members=1, epochs=2, rate=1e-2, heads=0.0, aggregation="mean"):
     options = SpectralTraining(
         n_members=n_members,
         validation_share=0.5,
-        heads_share=0.0,
+        heads_share=heads,
+        aggregation=AggregationOptions(name=aggregation),
         sources=(MARKET, SIMULATED),
         network=SpectralOptions(n_units=4, dropout=0.0),
         loop=LoopOptions(max_epochs=epochs, patience=epochs, batch_size=8, learning_rate=rate),
@@ -139,9 +141,16 @@ def test_without_weight_the_bits_are_those_without_adaptation_and_with_weight_th
     assert set(aligned[0].tensors) == set(plain.tensors)
 
 
-@pytest.mark.parametrize("penalty", [{}, {"coral": 1.0}])
-def test_other_futures_of_a_target_without_labels_give_the_same_bits(monkeypatch, penalty):
-    expected = train(adaptation(target_labels=False, **penalty), epochs=1).bundle.digest
+@pytest.mark.parametrize(
+    ("penalty", "more"),
+    [
+        ({}, {}),
+        ({"coral": 1.0}, {}),
+        ({"coral": 1.0}, {"n_members": 2, "aggregation": "simplex"}),
+    ],
+)
+def test_other_futures_of_a_target_without_labels_give_the_same_bits(monkeypatch, penalty, more):
+    expected = train(adaptation(target_labels=False, **penalty), epochs=1, **more).bundle.digest
     draw = pretraining.draw_mixture
 
     def altered(*arguments, **options):
@@ -149,8 +158,21 @@ def test_other_futures_of_a_target_without_labels_give_the_same_bits(monkeypatch
         return [replace(w, future=-3.0 * w.future[::-1]) if w.source == "market" else w for w in drawn]
 
     monkeypatch.setattr(pretraining, "draw_mixture", altered)
-    assert train(adaptation(target_labels=False, **penalty), epochs=1).bundle.digest == expected
-    assert train(adaptation(**penalty), epochs=1).bundle.digest != expected
+    assert train(adaptation(target_labels=False, **penalty), epochs=1, **more).bundle.digest == expected
+    assert train(adaptation(**penalty), epochs=1, **more).bundle.digest != expected
+
+
+@pytest.mark.parametrize(("labels", "taught_by"), [(True, ["market", "simulated"]), (False, ["simulated"])])
+def test_heads_are_fitted_without_the_windows_of_a_target_without_labels(monkeypatch, labels, taught_by):
+    drawn_from = []
+
+    def add_heads(bundle, *arguments, sources, **options):
+        drawn_from.extend(source.name for source in sources)
+        return bundle
+
+    monkeypatch.setattr(pretraining, "add_heads", add_heads)
+    train(adaptation(target_labels=labels), epochs=1, heads=0.5)
+    assert drawn_from == taught_by
 
 
 def test_windows_of_a_target_without_labels_have_no_loss_and_the_others_keep_their_mean():

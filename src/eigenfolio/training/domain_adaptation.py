@@ -87,6 +87,10 @@ class DomainAdaptation(BaseModel):
         """Domain by name of the window source: 0 the source, 1 the target."""
         return dict.fromkeys(self.source, SOURCE) | dict.fromkeys(self.target, TARGET)
 
+    def has_labels(self, source: str) -> bool:
+        """Whether the futures of a window source may be learned from."""
+        return self.target_labels or source not in self.target
+
 
 def coral_distance(source: Tensor, target: Tensor) -> Tensor:
     """Squared distance of the covariances of two sets of features, over 4 d^2.

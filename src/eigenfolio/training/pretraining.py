@@ -267,9 +267,9 @@ def train_spectral(
             joined = fit_aggregation(
                 networks,
                 scaler,
-                samples=validation,
+                samples=labelled(validation, adaptation),
                 drawn=drawn,
-                watched=watched,
+                watched=[window for window in watched if adaptation is None or adaptation.has_labels(window.source)],
                 options=options.aggregation,
                 diversity=options.diversity,
             )
@@ -300,6 +300,7 @@ def train_spectral(
     )
     if options.heads_share > 0.0:
         sources = options.scaled(options.heads_share).sources
+        sources = tuple(source for source in sources if adaptation is None or adaptation.has_labels(source.name))
         bundle = add_heads(bundle, panels, through, sources=sources, seed=seed + 2, n_jobs=n_jobs)
     return TrainedVintage(bundle, tuple(histories), drawing, time.perf_counter() - began - drawing)
 
