@@ -49,7 +49,7 @@ class DomainAdaptation(BaseModel):
     n_units : int
         Hidden width of the domain classifier.
     target_labels : bool
-        Whether windows of the target count in the loss.
+        Whether the futures of the target are learned from, by the loss or by what is fitted afterwards.
 
     Examples
     --------
