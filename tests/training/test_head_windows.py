@@ -1,6 +1,7 @@
 """What windows teach heads: truths against brute force, portfolios and ratios worked by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from random_spectral import random_spectral_bundle
@@ -95,3 +96,17 @@ def test_rows_have_the_same_bits_for_any_number_of_workers():
     one, two = (head_windows(drawn, random_spectral_bundle(), reach={}, seed=0, n_jobs=n) for n in (1, 2))
     for name in one.__dataclass_fields__:
         assert_array_equal(getattr(one, name), getattr(two, name))
+
+
+def test_windows_of_a_market_teach_the_same_bits_wherever_they_were_drawn():
+    rng = np.random.default_rng(0)
+    returns = 0.01 * (rng.standard_normal((500, 1)) + rng.standard_normal((500, 40)))
+    X = pd.DataFrame(returns, index=pd.bdate_range("2001-01-01", periods=500))
+    source = WindowSource(name="market", panels=("stocks",), counts={12: 12, 30: 12}, max_lookback=120)
+    reach = {"market": pd.Timedelta(days=100)}
+    found = []
+    for n_jobs in (1, 2):
+        drawn = draw_mixture({"stocks": X}, [source], through=X.index[-1], seed=3, n_later=63, n_jobs=n_jobs)
+        found.append(head_windows(drawn, random_spectral_bundle(), reach=reach, seed=0))
+    for name in found[0].__dataclass_fields__:
+        assert_array_equal(getattr(found[0], name), getattr(found[1], name), err_msg=name)
