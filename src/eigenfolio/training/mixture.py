@@ -264,10 +264,8 @@ def _draw_chunk(
         else:
             seen, later, date = _real(table, long, n_assets, rng, first)
             # side by side, as it comes from a worker: products round as the rows lie
-            future, row = (
-                np.ascontiguousarray(later[: source.horizon]),
-                int(table.index.get_indexer(pd.Index([date]))[0]),
-            )
+            future = np.ascontiguousarray(later[: source.horizon])
+            row = int(table.index.get_indexer(pd.Index([date]))[0])
             labels = table.regime(row), table.regime(row + source.horizon)
         earlier, seen = seen[: len(seen) - source.pairs], seen[source.pairs :]
         window = describe(prepare_window(seen))
