@@ -41,7 +41,14 @@ def drawn_samples(drawn: Sequence[DrawnWindow], *, domains: Mapping[str, int] | 
 
 def without_spectra(drawn: Sequence[DrawnWindow]) -> list[DrawnWindow]:
     """The same windows without their spectra, which are nearly all of their memory, once they are stacked."""
-    return [replace(window, window=replace(window.window, spectra=())) for window in drawn]
+    return [
+        replace(
+            window,
+            window=replace(window.window, spectra=()),
+            earlier=None if window.earlier is None else replace(window.earlier, spectra=()),
+        )
+        for window in drawn
+    ]
 
 
 def _group(drawn: list[DrawnWindow], domains: Mapping[str, int]) -> SpectralBatch:
